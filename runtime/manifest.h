@@ -1,0 +1,178 @@
+/*
+ * The manifest: everything of a checkpoint that is not page contents.
+ *
+ * A sequence of records, each a `struct manifest_record` header followed by `length` bytes of
+ * payload: one of the fixed structures below, then for some kinds variable data (strings with
+ * their terminator, buffers). Records are padded to 8 bytes. Native byte order; the store's
+ * superblock says which. The store checksums the manifest as a whole, the reader here checks
+ * every length, so a damaged or hostile manifest gives -EBADMSG and nothing worse.
+ *
+ * To change a structure: raise STORE_FORMAT_VERSION in store/format.h.
+ */
+#ifndef RT_MANIFEST_H
+#define RT_MANIFEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum manifest_kind {
+	MANIFEST_PROCESS = 1,    /* struct manifest_process, exactly one, first */
+	MANIFEST_REGION = 2,     /* struct manifest_region + path */
+	MANIFEST_THREAD = 3,     /* struct manifest_thread; the main thread first */
+	MANIFEST_DESCRIPTOR = 4, /* struct manifest_descriptor + its data, see descriptor.h */
+	MANIFEST_SIGNAL = 5,     /* struct manifest_signal, one per signal that is not default */
+	MANIFEST_AUXV = 6,       /* the auxiliary vector, raw */
+	MANIFEST_PATH = 7,       /* struct manifest_path + string: cwd, executable, ... */
+	MANIFEST_TIMER = 8,      /* struct manifest_timer: one interval timer */
+	MANIFEST_LIMIT = 9,      /* struct manifest_limit: one resource limit */
+	MANIFEST_GROUPS = 10,    /* supplementary groups: array of uint32_t */
+};
+
+struct manifest_record {
+	uint32_t kind;   /* enum manifest_kind */
+	uint32_t length; /* payload bytes, without padding */
+};
+
+/* Values of the process as a whole. */
+struct manifest_process {
+	uint64_t epoch;         /* the checkpoint's number */
+	int64_t realtime_ns;    /* CLOCK_REALTIME when the threads stood still, ns */
+	int64_t monotonic_ns;   /* CLOCK_MONOTONIC at the same instant, ns */
+	uint64_t root_address;  /* struct rt_root in the image */
+	uint64_t resume_entry;  /* rt_resume() in the image */
+	uint64_t build_hash;    /* of librespct.so's build-id; resume must match it */
+	int32_t pid;
+	int32_t parent;
+	uint32_t uid[3]; /* real, effective, saved */
+	uint32_t gid[3];
+	uint32_t umask;
+	uint32_t thread_count;
+	uint32_t dumpable;      /* prctl(PR_GET_DUMPABLE) */
+	uint32_t personality;
+	/* mm boundaries, for prctl(PR_SET_MM_MAP) */
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
+	uint64_t arg_start, arg_end, env_start, env_end;
+	uint64_t vdso_start, vdso_end; /* [vdso]; 0 when there was none */
+	uint64_t vvar_start, vvar_end; /* [vvar] and [vvar_vclock], adjacent */
+	uint64_t no_new_privs;
+};
+
+enum region_kind {
+	REGION_ANONYMOUS = 1,        /* private, zero where the store has no page */
+	REGION_FILE_PRIVATE = 2,     /* private, the file's contents where the store has no page */
+	REGION_FILE_SHARED = 3,      /* shared with a file: mapped again, contents are the file's */
+	REGION_ANONYMOUS_SHARED = 4, /* shared anonymous; pages in the store */
+	REGION_SPECIAL = 5,          /* [vdso], [vvar]: moved, not mapped */
+};
+
+enum region_flag {
+	REGION_GROWSDOWN = 1,
+	REGION_FILE_WRITABLE = 2, /* a shared file mapping that may be made writable */
+};
+
+/* One mapping, [start, end), page aligned; records are sorted and do not overlap. */
+struct manifest_region {
+	uint64_t start, end;
+	uint64_t offset;  /* of `start` in the file, bytes */
+	uint64_t device;  /* st_dev, files only */
+	uint64_t inode;   /* st_ino, files only */
+	uint64_t size;    /* st_size at the checkpoint, files only */
+	int64_t mtime_ns; /* st_mtim, files only */
+	uint32_t kind;    /* enum region_kind */
+	uint32_t prot;    /* PROT_* */
+	uint32_t flags;   /* bits of enum region_flag */
+	uint32_t path_length; /* bytes of the path that follows, with its terminator; 0: none */
+};
+
+struct manifest_thread {
+	int32_t tid;
+	uint32_t alternate_stack_flags; /* stack_t.ss_flags, SS_DISABLE when none */
+	uint64_t context;               /* stack pointer published by rt_arch_park() */
+	uint64_t tls_base;              /* FS base */
+	uint64_t gs_base;
+	uint64_t clear_child_tid;       /* set_tid_address() argument */
+	uint64_t robust_list, robust_list_length;
+	uint64_t rseq_address;          /* 0: not registered */
+	uint32_t rseq_length, rseq_signature;
+	uint64_t alternate_stack_start, alternate_stack_size;
+	char name[16];
+	uint8_t affinity[128]; /* cpu_set_t */
+	int32_t nice;
+	uint32_t policy;       /* SCHED_* */
+	int32_t priority;
+	uint32_t exited;       /* the main thread has called pthread_exit() */
+};
+
+struct manifest_signal {
+	uint32_t number;
+	uint32_t pad;
+	uint64_t handler, flags, restorer, mask; /* the kernel's struct sigaction */
+};
+
+enum path_role {
+	PATH_CWD = 1,
+	PATH_EXECUTABLE = 2,
+};
+
+struct manifest_path {
+	uint32_t role; /* enum path_role */
+	uint32_t length; /* bytes that follow, with the terminator */
+	/* identity of the file at the checkpoint; zero for directories */
+	uint64_t size;
+	int64_t mtime_ns;
+	uint64_t inode;
+};
+
+struct manifest_timer {
+	uint32_t which; /* ITIMER_* */
+	uint32_t pad;
+	int64_t value_us, interval_us; /* time left and period, microseconds */
+};
+
+struct manifest_limit {
+	uint32_t resource; /* RLIMIT_* */
+	uint32_t pad;
+	uint64_t soft, hard;
+};
+
+/* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */
+
+struct manifest_writer {
+	uint8_t *bytes;
+	size_t length;   /* bytes in use; what is handed to the store */
+	size_t capacity; /* bytes mapped */
+	size_t record;   /* offset of the open record */
+	bool failed;     /* memory ran out; the manifest is incomplete */
+};
+
+/* Starts a new manifest in `writer`, keeping its memory. A zeroed writer is valid. */
+void rt_manifest_reset(struct manifest_writer *writer);
+
+/* Opens a record, appends to it any number of times, closes it. */
+void rt_manifest_begin(struct manifest_writer *writer, enum manifest_kind kind);
+void rt_manifest_put(struct manifest_writer *writer, const void *bytes, size_t length);
+void rt_manifest_end(struct manifest_writer *writer);
+
+/* begin + put + end. */
+void rt_manifest_add(struct manifest_writer *writer, enum manifest_kind kind, const void *payload,
+		     size_t length);
+
+/* ---- reading ---- */
+
+struct manifest_reader {
+	const uint8_t *bytes;
+	size_t length;
+	size_t next; /* offset of the next record */
+};
+
+/* Moves to the next record. Returns 1 with *kind, *payload and *length set (payload is 8-byte
+ * aligned), 0 at the end, -EBADMSG when the manifest is malformed. */
+int rt_manifest_next(struct manifest_reader *reader, uint32_t *kind, const void **payload,
+		     uint32_t *length);
+
+/* The string of `length` bytes (terminator included) at `offset` of a payload of
+ * `payload_length` bytes, or NULL when it does not lie inside or is not terminated. */
+const char *rt_manifest_string(const void *payload, uint32_t payload_length, size_t offset, size_t length);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * Hands out addresses of the runtime area in order and never reuses one: the area is 16 TiB.
+ * Its cursor lives in the area itself, so that the image never changes when it moves.
+ */
+#include "memory.h"
+
+#include "layout.h"
+#include "sys.h"
+
+/* First page of the runtime area. */
+struct area_header {
+	uintptr_t next; /* first address not handed out yet; page aligned */
+};
+
+#define AREA_HEADER ((struct area_header *)RT_AREA_BASE)
+
+static int open_area(void)
+{
+	void *page = rt_sys_mmap((void *)RT_AREA_BASE, RT_PAGE_SIZE, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (rt_is_error(page))
+		return (int)(intptr_t)page;
+	rt_syscall(SYS_madvise, page, RT_PAGE_SIZE, MADV_DONTFORK);
+	AREA_HEADER->next = RT_AREA_BASE + RT_PAGE_SIZE;
+	return 0;
+}
+
+/* Whether the area's header page is mapped: a fork child has none of the area. */
+static bool area_is_open(void)
+{
+	unsigned char resident;
+	return rt_syscall(SYS_mincore, RT_AREA_BASE, RT_PAGE_SIZE, &resident) == 0;
+}
+
+static uintptr_t take_addresses(size_t bytes)
+{
+	if (!area_is_open() && open_area() < 0)
+		return 0;
+	uintptr_t start = AREA_HEADER->next;
+	if (bytes > RT_AREA_END - start - RT_PAGE_SIZE)
+		return 0;
+	/* An unmapped page between blocks turns an overrun into a fault. */
+	AREA_HEADER->next = start + bytes + RT_PAGE_SIZE;
+	return start;
+}
+
+void *rt_memory_map(size_t bytes)
+{
+	bytes = RT_PAGE_ALIGN_UP(bytes);
+	uintptr_t start = take_addresses(bytes);
+	if (start == 0)
+		return NULL;
+	void *block = rt_sys_mmap((void *)start, bytes, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (rt_is_error(block))
+		return NULL;
+	rt_syscall(SYS_madvise, block, bytes, MADV_DONTFORK);
+	return block;
+}
+
+void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes)
+{
+	old_bytes = RT_PAGE_ALIGN_UP(old_bytes);
+	new_bytes = RT_PAGE_ALIGN_UP(new_bytes);
+	if (new_bytes <= old_bytes)
+		return block;
+	uintptr_t start = take_addresses(new_bytes);
+	if (start == 0)
+		return NULL;
+	void *moved = (void *)rt_syscall(SYS_mremap, block, old_bytes, new_bytes,
+					 MREMAP_MAYMOVE | MREMAP_FIXED, start);
+	return rt_is_error(moved) ? NULL : moved;
+}
+
+void *rt_memory_map_file(int fd, size_t bytes, off_t offset, int prot, int flags, int *error)
+{
+	bytes = RT_PAGE_ALIGN_UP(bytes);
+	uintptr_t start = take_addresses(bytes);
+	if (start == 0) {
+		*error = -12; /* ENOMEM */
+		return NULL;
+	}
+	if ((flags & MAP_TYPE) == 0)
+		flags |= MAP_SHARED;
+	void *block = rt_sys_mmap((void *)start, bytes, prot, flags | MAP_FIXED_NOREPLACE, fd, offset);
+	if (rt_is_error(block)) {
+		*error = (int)(intptr_t)block;
+		return NULL;
+	}
+	rt_syscall(SYS_madvise, block, bytes, MADV_DONTFORK);
+	return block;
+}
+
+void rt_memory_unmap(void *block, size_t bytes)
+{
+	rt_sys_munmap(block, RT_PAGE_ALIGN_UP(bytes));
+}
