@@ -13,7 +13,7 @@ COMMON := -std=gnu11 -D_GNU_SOURCE -DRESPCT_VERSION='"$(VERSION)"' -I. -Iruntime
 # Code that runs inside a protected process: no stack protector (the checkpoint thread has its
 # own TLS), nothing exported that is not marked so, frames kept for backtraces.
 PRELOAD_FLAGS := $(COMMON) -fPIC -fvisibility=hidden -fno-stack-protector -fno-omit-frame-pointer \
-	-ftls-model=initial-exec -fno-plt -fno-strict-aliasing
+	-ftls-model=initial-exec -fno-plt -fno-strict-aliasing -fexceptions
 
 STORE_SOURCES := $(wildcard runtime/store/*.c) runtime/memory.c runtime/message.c runtime/manifest.c
 RUNTIME_SOURCES := $(wildcard runtime/*.c runtime/store/*.c runtime/arch/x86_64/*.c)

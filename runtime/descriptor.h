@@ -2,9 +2,17 @@
  * Descriptors: what the checkpoint records of each, and how the records look.
  *
  * The truth is the walk over /proc/self/fd at the checkpoint, not a record of calls. What is
- * slow (links, fdinfo, options) is gathered before the threads are parked; while they are
- * parked each descriptor is validated (fstat, F_GETFL, F_GETFD) and what changes with use is
- * read: offsets, lengths, unread contents, counters, interest lists.
+ * slow (links, addresses) is gathered before the threads are parked; while they are parked each
+ * descriptor is validated (fstat, F_GETFL, F_GETFD) and what changes with use is read: offsets,
+ * lengths, unread contents, counters, interest lists.
+ *
+ *   descriptor.c          the table: walk, validation, records
+ *   descriptor_share.c    which descriptors share one open file description
+ *   descriptor_file.c     files, directories, devices, terminals, pipes
+ *   descriptor_event.c    eventfd, timerfd, signalfd, inotify, epoll
+ *   descriptor_socket.c   sockets; descriptor_pair.c remembers socketpair()
+ *
+ * Restore is tools/restore/descriptors*.c.
  */
 #ifndef RT_DESCRIPTOR_H
 #define RT_DESCRIPTOR_H
@@ -14,25 +22,196 @@
 
 #include "manifest.h"
 
-/* Capture; checkpoint thread only. The table lives in runtime memory. `fd_dir` is an open
- * descriptor of /proc/self/fd, `fdinfo_dir` of /proc/self/fdinfo (both stay readable after the
- * program changes its user). `hidden(fd)` tells the runtime's own descriptors, which are left out. */
+/* ---- the records ---- */
+
+/* How a descriptor is brought back. */
+enum descriptor_kind {
+	DESCRIPTOR_LOST = 1,         /* cannot be: a descriptor on which every operation fails with EBADF */
+	DESCRIPTOR_REGULAR = 2,      /* opened by name; struct descriptor_file */
+	DESCRIPTOR_DELETED = 3,      /* a file without a name, memfd too; struct descriptor_file + contents */
+	DESCRIPTOR_DIRECTORY = 4,    /* opened by name; struct descriptor_file */
+	DESCRIPTOR_DEVICE = 5,       /* memory or block device, by name; struct descriptor_file */
+	DESCRIPTOR_TERMINAL = 6,     /* respct-restore's own 0, 1 or 2; no payload */
+	DESCRIPTOR_PATH = 7,         /* O_PATH; opened by name; no payload */
+	DESCRIPTOR_PIPE = 8,         /* struct descriptor_pipe + messages */
+	DESCRIPTOR_FIFO = 9,         /* opened by name; struct descriptor_pipe + messages */
+	DESCRIPTOR_EVENTFD = 10,     /* struct descriptor_eventfd */
+	DESCRIPTOR_TIMERFD = 11,     /* struct descriptor_timerfd */
+	DESCRIPTOR_SIGNALFD = 12,    /* struct descriptor_signalfd */
+	DESCRIPTOR_INOTIFY = 13,     /* made again without its watches; struct descriptor_inotify */
+	DESCRIPTOR_EPOLL = 14,       /* struct descriptor_epoll + struct descriptor_interest[] */
+	DESCRIPTOR_LISTENING = 15,   /* bound and listening; struct descriptor_socket */
+	DESCRIPTOR_UNCONNECTED = 16, /* datagram, or stream before connect(); struct descriptor_socket */
+	DESCRIPTOR_PAIR = 17,        /* socketpair() within the process; struct descriptor_socket + messages */
+	DESCRIPTOR_CONNECTION = 18,  /* to the outside; reads as closed; struct descriptor_connection */
+	DESCRIPTOR_KINDS             /* one more than the last */
+};
+
+/*
+ * One open descriptor. Followed by `payload_length` bytes of its kind's structure and data
+ * (8-byte aligned, a multiple of 8), then by `name_length` bytes of name. Records are in
+ * ascending order of `number`. A descriptor that shares its open file description with a lower
+ * one (dup) carries neither payload nor name: the lower one's record has them.
+ */
+struct manifest_descriptor {
+	int32_t number;
+	uint32_t kind;           /* enum descriptor_kind */
+	uint32_t flags;          /* F_GETFL: access mode and status flags, O_* */
+	uint32_t close_on_exec;  /* 0 or 1 */
+	int32_t shared_with;     /* lowest number with the same open file description, -1: itself */
+	uint32_t mode;           /* st_mode */
+	uint64_t device, inode;  /* st_dev, st_ino */
+	uint32_t payload_length; /* bytes that follow */
+	uint32_t name_length;    /* of the name after the payload, with its terminator; 0: none.
+	                          * The link of /proc/self/fd; for LOST: what to call it */
+};
+
+/* REGULAR, DELETED, DIRECTORY, DEVICE. DELETED: `size` bytes of contents follow, padded to 8. */
+struct descriptor_file {
+	int64_t offset;         /* of the open file description, bytes */
+	uint64_t size;          /* st_size at the checkpoint, bytes */
+	uint64_t device_number; /* st_rdev, devices only */
+	uint32_t writable;      /* 1: the file is cut back to `size` at restore */
+	uint32_t seals;         /* DELETED: F_SEAL_*, memfd only; ~0: not a memfd */
+};
+
+/* Unread data of pipes and socket pairs: messages one after the other, each padded to 8 bytes. */
+struct descriptor_message {
+	uint32_t length; /* bytes that follow, without padding; may be 0 */
+	uint32_t zero;
+};
+
+/* PIPE, FIFO. Ends of one pipe have the same inode. The messages stand in the record of the
+ * lowest descriptor that can read; their boundaries mean something with `packets` only. */
+struct descriptor_pipe {
+	uint32_t inside;   /* 1: the process holds both ends */
+	uint32_t capacity; /* F_GETPIPE_SZ, bytes */
+	uint32_t packets;  /* 1: an end that writes is O_DIRECT */
+	uint32_t zero;
+};
+
+struct descriptor_eventfd {
+	uint64_t count;
+	uint32_t semaphore; /* EFD_SEMAPHORE */
+	uint32_t zero;
+};
+
+struct descriptor_timerfd {
+	int64_t value_ns;       /* to the next expiration; 0: disarmed. A point in time when the timer was
+	                         * set with TFD_TIMER_ABSTIME on CLOCK_REALTIME */
+	int64_t interval_ns;    /* period; 0: one shot */
+	uint64_t ticks;         /* expirations not read yet */
+	uint32_t clock;         /* CLOCK_* */
+	uint32_t settime_flags; /* TFD_TIMER_* of the last timerfd_settime() */
+};
+
+struct descriptor_signalfd {
+	uint64_t mask; /* bit n - 1 is signal n */
+};
+
+struct descriptor_inotify {
+	uint32_t watches; /* how many there were */
+	uint32_t zero;
+};
+
+struct descriptor_epoll {
+	uint32_t count; /* of struct descriptor_interest that follow */
+	uint32_t zero;
+};
+
+struct descriptor_interest {
+	int32_t number;  /* descriptor watched */
+	uint32_t events; /* EPOLL*; without EPOLLERR: a one-shot that has fired */
+	uint64_t data;   /* epoll_data_t */
+};
+
+/* Integer options of sockets that are carried over; `value` in getsockopt()'s unit.
+ *   X(name, level, option) */
+#define DESCRIPTOR_SOCKET_OPTIONS(X)                                                              \
+	X(REUSEADDR, SOL_SOCKET, SO_REUSEADDR)                                                    \
+	X(REUSEPORT, SOL_SOCKET, SO_REUSEPORT)                                                    \
+	X(KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE)                                                    \
+	X(BROADCAST, SOL_SOCKET, SO_BROADCAST)                                                    \
+	X(PASSCRED, SOL_SOCKET, SO_PASSCRED)                                                      \
+	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE)                                                    \
+	X(RCVLOWAT, SOL_SOCKET, SO_RCVLOWAT)                                                      \
+	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP)                                                    \
+	X(RCVBUF, SOL_SOCKET, SO_RCVBUF)                                                          \
+	X(SNDBUF, SOL_SOCKET, SO_SNDBUF)                                                          \
+	X(NODELAY, IPPROTO_TCP, TCP_NODELAY)                                                      \
+	X(DEFER_ACCEPT, IPPROTO_TCP, TCP_DEFER_ACCEPT)                                            \
+	X(KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE)                                                    \
+	X(KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL)                                                  \
+	X(KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT)                                                      \
+	X(USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT)                                            \
+	X(FASTOPEN, IPPROTO_TCP, TCP_FASTOPEN)                                                    \
+	X(TOS, IPPROTO_IP, IP_TOS)                                                                \
+	X(FREEBIND, IPPROTO_IP, IP_FREEBIND)                                                      \
+	X(PKTINFO, IPPROTO_IP, IP_PKTINFO)                                                        \
+	X(RECVERR, IPPROTO_IP, IP_RECVERR)                                                        \
+	X(MULTICAST_TTL, IPPROTO_IP, IP_MULTICAST_TTL)                                            \
+	X(MULTICAST_LOOP, IPPROTO_IP, IP_MULTICAST_LOOP)                                          \
+	X(V6ONLY, IPPROTO_IPV6, IPV6_V6ONLY)                                                      \
+	X(RECVPKTINFO, IPPROTO_IPV6, IPV6_RECVPKTINFO)                                            \
+	X(TCLASS, IPPROTO_IPV6, IPV6_TCLASS)
+
+#define X(name, level, option) DESCRIPTOR_OPTION_##name,
+enum descriptor_option { DESCRIPTOR_SOCKET_OPTIONS(X) DESCRIPTOR_OPTIONS };
+#undef X
+
+/* LISTENING, UNCONNECTED, PAIR. PAIR: messages follow, what this end had not read. */
+struct descriptor_socket {
+	uint32_t family, type, protocol; /* SO_DOMAIN, SO_TYPE, SO_PROTOCOL */
+	int32_t backlog;                 /* LISTENING: listen() argument */
+	uint64_t peer_inode;             /* PAIR: the other end's inode; 0: it is not open in the process */
+	uint32_t read_closed;            /* PAIR: this end will read no more: after its messages, EOF */
+	uint32_t path_mode;              /* unix address: st_mode of its file; 0: there was no file */
+	int64_t receive_timeout_us;      /* SO_RCVTIMEO; 0: none */
+	int64_t send_timeout_us;         /* SO_SNDTIMEO; 0: none */
+	int32_t linger_seconds;          /* SO_LINGER; -1: off */
+	uint32_t option_set;             /* bit n: option[n] is to be set */
+	int32_t option[DESCRIPTOR_OPTIONS];
+	uint32_t local_length;           /* of `local`; 0: not bound */
+	uint32_t peer_length;            /* of `peer`; 0: not connected */
+	uint8_t local[128];              /* struct sockaddr_storage */
+	uint8_t peer[128];               /* struct sockaddr_storage */
+};
+
+struct descriptor_connection {
+	uint32_t family, type, protocol; /* SO_DOMAIN, SO_TYPE, SO_PROTOCOL */
+	uint32_t zero;
+};
+
+/* ---- capture; checkpoint thread only ---- */
+
 struct descriptor_table;
 
+/*
+ * The table lives in runtime memory. `fd_dir` is an open descriptor of /proc/thread-self/fd of
+ * the checkpoint thread, `fdinfo_dir` of /proc/thread-self/fdinfo: both stay readable after the
+ * program changes its user, and, unlike /proc/self, after its main thread has exited.
+ * `hidden(fd)` tells the runtime's own descriptors, which are left out. Keeps no descriptor of
+ * its own. Called once at start, and again in a restored process, after the descriptors are
+ * back: it then learns the new inodes of the socket pairs. NULL when memory ran out.
+ */
 struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*hidden)(int fd));
 
-/* Before the stop: brings the table up to date with what is open now. */
+/* Before the stop: brings the table up to date with what is open now. Opens nothing. 0 or -errno. */
 int rt_descriptors_prepare(struct descriptor_table *table);
 
-/* In the stop: adds one MANIFEST_DESCRIPTOR record per open descriptor, ascending. What cannot
- * be restored is recorded as DESCRIPTOR_LOST and named once on stderr (after the resume). */
+/*
+ * In the stop: adds one MANIFEST_DESCRIPTOR record per open descriptor, ascending. What cannot
+ * be restored is recorded as DESCRIPTOR_LOST and named once on stderr (by rt_descriptors_report).
+ * 0 or -errno: the checkpoint is then to be given up (out of memory; -EMFILE when the process
+ * has no descriptor to spare for reading fdinfo and its hard limit is reached).
+ */
 int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer);
 
 /* After the resume: says what the last capture found and could not protect, each thing once. */
 void rt_descriptors_report(struct descriptor_table *table);
 
-/* socketpair() and listen() tell the runtime what the kernel does not tell later. Called by the
- * shim on program threads; lock-free, safe at any time. Inode numbers as in fstat(). */
+/* Tells of a socketpair(), for which the kernel has no question. Called by the shim on program
+ * threads; lock-free, safe at any time. Inode numbers as in fstat(). */
 void rt_descriptors_note_pair(uint64_t inode_a, uint64_t inode_b);
 
 #endif

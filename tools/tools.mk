@@ -1,0 +1,38 @@
+# The commands: respct and respct-restore with its freestanding restorer.
+
+TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
+RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) tools/common/report.c \
+	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c))) $(BUILD)/tool/tools/restore/blob.o
+RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) runtime/track.c tools/common/report.c \
+	$(wildcard tools/respct/*.c))
+
+$(BUILD)/tool/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TOOL_FLAGS) -MMD -MP -c $< -o $@
+
+# Not a single byte of it may need relocation or a library.
+RESTORER_FLAGS := $(COMMON) -O2 -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns -mno-sse
+
+$(BUILD)/restorer.elf: tools/restore/restorer.c tools/restore/restorer_entry.S tools/restore/restorer.lds \
+		tools/restore/plan.h runtime/resume.h runtime/manifest.h runtime/arch/x86_64/context.h
+	@mkdir -p $(@D)
+	$(CC) $(RESTORER_FLAGS) -nostdlib -static-pie -Wl,--no-dynamic-linker -Wl,-T,tools/restore/restorer.lds \
+		-Wl,--build-id=none -Wl,-z,norelro -Wl,--no-warn-rwx-segments -o $@ \
+		tools/restore/restorer_entry.S tools/restore/restorer.c
+	@if readelf -r $@ | grep -q R_X86_64; then echo "$@: has relocations" >&2; rm $@; exit 1; fi
+
+$(BUILD)/restorer.bin: $(BUILD)/restorer.elf
+	objcopy -O binary -j .text $< $@
+
+$(BUILD)/tool/tools/restore/blob.o: tools/restore/blob.S $(BUILD)/restorer.bin
+	@mkdir -p $(@D)
+	$(CC) -DRESTORER_BLOB='"$(BUILD)/restorer.bin"' -c $< -o $@
+
+$(BUILD)/respct-restore: $(RESTORE_OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldl
+
+$(BUILD)/respct: $(RESPCT_OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldl
+
+-include $(RESTORE_OBJECTS:.o=.d) $(RESPCT_OBJECTS:.o=.d)

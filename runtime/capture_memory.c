@@ -1,0 +1,260 @@
+/*
+ * Capturing memory: the pre-copy while the program runs, the residue while it is stopped.
+ *
+ * A page is protected first and copied after, so a write that tears the copy makes the page
+ * dirty again, and the residue takes it again.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "engine.h"
+#include "memory.h"
+#include "sys.h"
+#include "uapi.h"
+
+#define BATCH_PAGES 512 /* pages per process_vm_readv(); its limit is 1024 ranges */
+#define FIRST_MISSED 512
+
+/* ---- pre-copy ---- */
+
+struct precopy {
+	struct engine *engine;
+	uint64_t pages[BATCH_PAGES];
+	size_t count;
+};
+
+static int note_missed(struct engine *engine, uint64_t page)
+{
+	struct missed_pages *missed = &engine->missed;
+	if (missed->count == missed->capacity) {
+		size_t capacity = missed->capacity ? 2 * missed->capacity : FIRST_MISSED;
+		uint64_t *grown = missed->pages ? rt_memory_grow(missed->pages, missed->capacity * 8, capacity * 8)
+						: rt_memory_map(capacity * 8);
+		if (grown == NULL)
+			return -ENOMEM;
+		missed->pages = grown;
+		missed->capacity = capacity;
+	}
+	missed->pages[missed->count++] = page;
+	return 0;
+}
+
+/*
+ * Copies up to `count` pages into adjacent slots, stopping at the first that cannot be read: a
+ * running program may unmap memory at any instant, which must not fault here.
+ */
+static size_t copy_running_pages(const uint64_t *pages, size_t count, void *slots)
+{
+	struct iovec remote[BATCH_PAGES];
+	for (size_t i = 0; i < count; i++)
+		remote[i] = (struct iovec){(void *)pages[i], RT_PAGE_SIZE};
+	struct iovec local = {slots, count * RT_PAGE_SIZE};
+	long copied = rt_syscall(SYS_process_vm_readv, rt_root.pid, &local, 1, remote, count, 0);
+	return copied < 0 ? 0 : (size_t)copied / RT_PAGE_SIZE;
+}
+
+static int flush_batch(struct precopy *precopy)
+{
+	struct engine *engine = precopy->engine;
+	size_t done = 0;
+	int result = 0;
+	while (done < precopy->count && result == 0) {
+		char *slots = rt_store_slots(engine->store, precopy->count - done, &result);
+		if (slots == NULL)
+			return result ? result : -ENOMEM;
+		size_t copied = copy_running_pages(precopy->pages + done, precopy->count - done, slots);
+		for (size_t i = 0; i < copied && result == 0; i++)
+			result = rt_store_append_slot(engine->store, i, precopy->pages[done + i]);
+		rt_store_slots_done(engine->store);
+		engine->statistics.pages_precopied += copied;
+		done += copied;
+		if (done < precopy->count && result == 0)
+			result = note_missed(engine, precopy->pages[done++]);
+	}
+	precopy->count = 0;
+	return result;
+}
+
+static int precopy_range(void *context, const struct region *region, uint64_t start, uint64_t end,
+			 uint64_t categories)
+{
+	struct precopy *precopy = context;
+	(void)region, (void)categories;
+	for (uint64_t page = start; page < end; page += RT_PAGE_SIZE) {
+		precopy->pages[precopy->count++] = page;
+		if (precopy->count == BATCH_PAGES) {
+			int result = flush_batch(precopy);
+			if (result < 0)
+				return result;
+		}
+	}
+	return 0;
+}
+
+int rt_capture_precopy(struct engine *engine)
+{
+	struct precopy precopy = {.engine = engine};
+	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
+	if (result < 0)
+		return result;
+	result = rt_track_scan_dirty(engine->tracker, &engine->regions, precopy_range, &precopy);
+	return result < 0 ? result : flush_batch(&precopy);
+}
+
+/* ---- residue ---- */
+
+int rt_read_page(struct engine *engine, const struct region *region, uint64_t page, void *contents)
+{
+	if (region->prot & PROT_READ) {
+		memcpy(contents, (const void *)page, RT_PAGE_SIZE);
+		return 0;
+	}
+	ssize_t got = rt_sys_pread(engine->memory_fd, contents, RT_PAGE_SIZE, (off_t)page);
+	return got == (ssize_t)RT_PAGE_SIZE ? 0 : got < 0 ? (int)got : -EIO;
+}
+
+static int append_page(struct engine *engine, const struct region *region, uint64_t page)
+{
+	engine->statistics.pages_written++;
+	if (region->prot & PROT_READ)
+		return rt_store_append(engine->store, page, (const void *)page);
+	int result = rt_read_page(engine, region, page, engine->copy_buffer);
+	return result < 0 ? result : rt_store_append(engine->store, page, engine->copy_buffer);
+}
+
+/* Appends the page unless the store has just these contents. */
+static int append_if_different(struct engine *engine, const struct region *region, uint64_t page)
+{
+	const void *stored = rt_store_page(engine->store, page);
+	if (stored == NULL)
+		return append_page(engine, region, page);
+	int result = rt_read_page(engine, region, page, engine->copy_buffer);
+	if (result < 0 || memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)
+		return result;
+	return rt_store_append(engine->store, page, engine->copy_buffer);
+}
+
+static int append_range(struct engine *engine, const struct region *region, uint64_t start, uint64_t end)
+{
+	int result = 0;
+	for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
+		result = append_page(engine, region, page);
+	return result;
+}
+
+static int compare_range(struct engine *engine, const struct region *region, uint64_t start, uint64_t end)
+{
+	int result = 0;
+	for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
+		result = append_if_different(engine, region, page);
+	return result;
+}
+
+/*
+ * Clean pages must be in the store already. In a private file mapping, a discarded page reads as
+ * swapped and not written, although its contents are the file's again: compare those.
+ */
+static int check_clean_range(struct engine *engine, const struct region *region, uint64_t start, uint64_t end,
+			     uint64_t categories)
+{
+	if (region->kind == REGION_FILE_PRIVATE && (categories & PAGE_IS_PRESENT) == 0)
+		return compare_range(engine, region, start, end);
+	if (rt_store_count(engine->store, start, end) == (end - start) / RT_PAGE_SIZE)
+		return 0;
+	int result = 0;
+	for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
+		if (rt_store_page(engine->store, page) == NULL)
+			result = append_page(engine, region, page);
+	return result;
+}
+
+static int capture_range(void *context, const struct region *region, uint64_t start, uint64_t end,
+			 uint64_t categories)
+{
+	struct engine *engine = context;
+	if (!rt_track_has_contents(region, categories))
+		return region->capture_all ? 0 : rt_store_drop(engine->store, start, end);
+	if (engine->recapture)
+		return compare_range(engine, region, start, end);
+	if (categories & PAGE_IS_WRITTEN)
+		return append_range(engine, region, start, end);
+	return check_clean_range(engine, region, start, end, categories);
+}
+
+static int capture_missed(struct engine *engine)
+{
+	int result = 0;
+	for (size_t i = 0; i < engine->missed.count && result == 0; i++) {
+		uint64_t page = engine->missed.pages[i];
+		const struct region *region = rt_region_find(&engine->regions, page);
+		if (region != NULL && region->tracked && rt_store_page(engine->store, page) != NULL)
+			result = append_page(engine, region, page);
+	}
+	if (result == 0)
+		engine->missed.count = 0;
+	return result;
+}
+
+/* A private mapping of a file that is gone: pages never touched must be in the store, too. */
+static int capture_whole_regions(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->regions.count; i++) {
+		const struct region *region = &engine->regions.entries[i];
+		if (!region->capture_all)
+			continue;
+		uint64_t pages = (region->end - region->start) / RT_PAGE_SIZE;
+		if (rt_store_count(engine->store, region->start, region->end) == pages)
+			continue;
+		int result = compare_range(engine, region, region->start, region->end);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static bool covers(const struct region *region)
+{
+	return region->tracked;
+}
+
+/* Drops what was covered at the last capture and is not any more: unmapped, or mapped anew shared. */
+static int drop_vanished(struct engine *engine)
+{
+	const struct region_table *now = &engine->regions, *before = &engine->captured_regions;
+	size_t next = 0;
+	for (size_t i = 0; i < before->count; i++) {
+		if (!covers(&before->entries[i]))
+			continue;
+		uint64_t at = before->entries[i].start, end = before->entries[i].end;
+		while (next < now->count && now->entries[next].end <= at)
+			next++;
+		for (size_t j = next; at < end; j++) {
+			while (j < now->count && !covers(&now->entries[j]))
+				j++;
+			uint64_t gap_end = j < now->count && now->entries[j].start < end ? now->entries[j].start : end;
+			if (gap_end > at) {
+				int result = rt_store_drop(engine->store, at, gap_end);
+				if (result < 0)
+					return result;
+			}
+			at = j < now->count ? now->entries[j].end : end;
+		}
+	}
+	return 0;
+}
+
+int rt_capture_residue(struct engine *engine)
+{
+	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
+	if (result < 0)
+		return result;
+	if (!rt_regions_equal(&engine->regions, &engine->captured_regions) &&
+	    (result = drop_vanished(engine)) < 0)
+		return result;
+	if ((result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
+	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0)
+		return result;
+	engine->recapture = false;
+	return 0;
+}

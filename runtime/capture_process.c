@@ -1,0 +1,296 @@
+/* Capturing what the kernel keeps for the process and its threads: the manifest. In the stop. */
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "engine.h"
+#include "memory.h"
+#include "resume.h"
+#include "start.h"
+#include "sys.h"
+#include "thread.h"
+#include "uapi.h"
+
+#define MAX_AUXV 1024
+#define MAX_GROUPS 1024
+#define PATH_SIZE 4096
+#define LAST_SIGNAL 64
+
+/* What never changes after exec. */
+struct process_facts {
+	struct manifest_process process; /* mm boundaries only */
+	char auxv[MAX_AUXV];
+	size_t auxv_length;
+	char executable[PATH_SIZE];
+	struct stat executable_status;
+	uint64_t build_hash;
+};
+
+static ssize_t read_whole(const char *path, char *buffer, size_t size)
+{
+	int fd = rt_sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	ssize_t length = 0, got;
+	while ((size_t)length < size && (got = rt_sys_read(fd, buffer + length, size - (size_t)length)) > 0)
+		length += got;
+	rt_sys_close(fd);
+	return length;
+}
+
+/* Decimal fields of /proc/self/stat from field 3 on; fields[n] is field n. */
+static void parse_stat(const char *text, uint64_t *fields, int last)
+{
+	const char *at = strrchr(text, ')');
+	int field = 3;
+	for (at = at ? at + 2 : ""; *at && field <= last; field++) {
+		uint64_t value = 0;
+		for (; *at && *at != ' '; at++)
+			if (*at >= '0' && *at <= '9')
+				value = value * 10 + (uint64_t)(*at - '0');
+		fields[field] = value;
+		if (*at)
+			at++;
+	}
+}
+
+uint64_t rt_process_start_time(void)
+{
+	char text[2048];
+	uint64_t fields[64] = {0};
+	ssize_t length = read_whole("/proc/self/stat", text, sizeof(text) - 1);
+	if (length <= 0)
+		return 0;
+	text[length] = '\0';
+	parse_stat(text, fields, 51);
+	return fields[22];
+}
+
+static int read_boundaries(struct manifest_process *process)
+{
+	char text[2048];
+	uint64_t fields[64] = {0};
+	ssize_t length = read_whole("/proc/self/stat", text, sizeof(text) - 1);
+	if (length <= 0)
+		return length ? (int)length : -EIO;
+	text[length] = '\0';
+	parse_stat(text, fields, 51); /* numbers as in proc(5) */
+	process->start_code = fields[26];
+	process->end_code = fields[27];
+	process->start_stack = fields[28];
+	process->start_data = fields[45];
+	process->end_data = fields[46];
+	process->start_brk = fields[47];
+	process->arg_start = fields[48];
+	process->arg_end = fields[49];
+	process->env_start = fields[50];
+	process->env_end = fields[51];
+	return 0;
+}
+
+int rt_capture_facts(struct engine *engine)
+{
+	if (engine->facts == NULL)
+		engine->facts = rt_memory_map(sizeof(*engine->facts));
+	struct process_facts *facts = engine->facts;
+	if (facts == NULL)
+		return -ENOMEM;
+	int result = read_boundaries(&facts->process);
+	if (result < 0)
+		return result;
+	ssize_t length = read_whole("/proc/self/auxv", facts->auxv, sizeof(facts->auxv));
+	if (length < 0)
+		return (int)length;
+	facts->auxv_length = (size_t)length;
+	length = rt_syscall(SYS_readlink, "/proc/self/exe", facts->executable, PATH_SIZE - 1);
+	if (length < 0)
+		return (int)length;
+	facts->executable[length] = '\0';
+	rt_syscall(SYS_stat, facts->executable, &facts->executable_status);
+	return 0;
+}
+
+static void write_special_regions(const struct engine *engine, struct manifest_process *process)
+{
+	for (size_t i = 0; i < engine->regions.count; i++) {
+		const struct region *region = &engine->regions.entries[i];
+		if (region->kind != REGION_SPECIAL)
+			continue;
+		if (strcmp(rt_region_name(&engine->regions, region), "[vdso]") == 0) {
+			process->vdso_start = region->start;
+			process->vdso_end = region->end;
+		} else {
+			if (process->vvar_start == 0)
+				process->vvar_start = region->start;
+			process->vvar_end = region->end;
+		}
+	}
+}
+
+static int64_t clock_ns(int clock)
+{
+	struct timespec now;
+	rt_syscall(SYS_clock_gettime, clock, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+static void write_process(struct engine *engine, struct manifest_writer *writer)
+{
+	struct manifest_process process = engine->facts->process;
+	process.realtime_ns = clock_ns(CLOCK_REALTIME);
+	process.monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+	process.root_address = (uint64_t)&rt_root;
+	process.resume_entry = (uint64_t)rt_resume;
+	process.pid = rt_root.pid;
+	process.parent = (int)rt_syscall(SYS_getppid);
+	rt_syscall(SYS_getresuid, &process.uid[0], &process.uid[1], &process.uid[2]);
+	rt_syscall(SYS_getresgid, &process.gid[0], &process.gid[1], &process.gid[2]);
+	process.umask = (uint32_t)rt_syscall(SYS_umask, 0);
+	rt_syscall(SYS_umask, process.umask);
+	process.thread_count = (uint32_t)engine->thread_count;
+	process.dumpable = (uint32_t)rt_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+	process.personality = (uint32_t)rt_syscall(SYS_personality, 0xffffffff);
+	process.no_new_privs = (uint64_t)rt_syscall(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+	process.brk = (uint64_t)rt_syscall(SYS_brk, 0);
+	write_special_regions(engine, &process);
+	rt_manifest_add(writer, MANIFEST_PROCESS, &process, sizeof(process));
+}
+
+static void write_path(struct manifest_writer *writer, enum path_role role, const char *path,
+		       const struct stat *status)
+{
+	struct manifest_path record = {.role = (uint32_t)role, .length = (uint32_t)strlen(path) + 1};
+	if (status != NULL) {
+		record.size = (uint64_t)status->st_size;
+		record.mtime_ns = status->st_mtim.tv_sec * 1000000000L + status->st_mtim.tv_nsec;
+		record.inode = status->st_ino;
+	}
+	rt_manifest_begin(writer, MANIFEST_PATH);
+	rt_manifest_put(writer, &record, sizeof(record));
+	rt_manifest_put(writer, path, record.length);
+	rt_manifest_end(writer);
+}
+
+static void write_paths(struct engine *engine, struct manifest_writer *writer)
+{
+	char cwd[PATH_SIZE];
+	long length = rt_syscall(SYS_getcwd, cwd, sizeof(cwd));
+	if (length > 0)
+		write_path(writer, PATH_CWD, cwd, NULL);
+	write_path(writer, PATH_EXECUTABLE, engine->facts->executable, &engine->facts->executable_status);
+}
+
+static void write_signals(struct manifest_writer *writer)
+{
+	for (uint32_t number = 1; number <= LAST_SIGNAL; number++) {
+		struct rt_kernel_sigaction action = {0};
+		if (rt_syscall(SYS_rt_sigaction, number, NULL, &action, sizeof(uint64_t)) < 0)
+			continue;
+		if (action.handler == (void *)SIG_DFL && action.flags == 0)
+			continue;
+		struct manifest_signal record = {
+			.number = number,
+			.handler = (uint64_t)action.handler,
+			.flags = action.flags,
+			.restorer = (uint64_t)action.restorer,
+			.mask = action.mask,
+		};
+		rt_manifest_add(writer, MANIFEST_SIGNAL, &record, sizeof(record));
+	}
+}
+
+static void write_timers(struct manifest_writer *writer)
+{
+	for (uint32_t which = ITIMER_REAL; which <= ITIMER_PROF; which++) {
+		struct itimerval timer;
+		if (rt_syscall(SYS_getitimer, which, &timer) < 0)
+			continue;
+		struct manifest_timer record = {
+			.which = which,
+			.value_us = timer.it_value.tv_sec * 1000000L + timer.it_value.tv_usec,
+			.interval_us = timer.it_interval.tv_sec * 1000000L + timer.it_interval.tv_usec,
+		};
+		if (record.value_us != 0)
+			rt_manifest_add(writer, MANIFEST_TIMER, &record, sizeof(record));
+	}
+}
+
+static void write_limits(struct manifest_writer *writer)
+{
+	for (uint32_t resource = 0; resource < RLIM_NLIMITS; resource++) {
+		struct rlimit limit;
+		if (rt_syscall(SYS_prlimit64, 0, resource, NULL, &limit) < 0)
+			continue;
+		struct manifest_limit record = {
+			.resource = resource, .soft = limit.rlim_cur, .hard = limit.rlim_max};
+		rt_manifest_add(writer, MANIFEST_LIMIT, &record, sizeof(record));
+	}
+}
+
+static void write_groups(struct manifest_writer *writer)
+{
+	uint32_t groups[MAX_GROUPS];
+	long count = rt_syscall(SYS_getgroups, MAX_GROUPS, groups);
+	if (count > 0)
+		rt_manifest_add(writer, MANIFEST_GROUPS, groups, (size_t)count * sizeof(groups[0]));
+}
+
+static void write_thread(const struct stopped_thread *thread, struct manifest_writer *writer)
+{
+	struct manifest_thread out = {.tid = thread->tid, .exited = thread->exited};
+	struct sched_param parameters = {0};
+	rt_syscall(SYS_sched_getaffinity, thread->tid, sizeof(out.affinity), out.affinity);
+	out.policy = (uint32_t)rt_syscall(SYS_sched_getscheduler, thread->tid);
+	rt_syscall(SYS_sched_getparam, thread->tid, &parameters);
+	out.priority = parameters.sched_priority;
+	out.nice = 20 - (int)rt_syscall(SYS_getpriority, PRIO_PROCESS, thread->tid); /* the raw call's scale */
+	if (!thread->exited) {
+		const struct rt_thread *record = thread->record;
+		out.context = record->context;
+		out.tls_base = record->tls_base;
+		out.gs_base = record->gs_base;
+		out.clear_child_tid = record->clear_child_tid;
+		out.robust_list = record->robust_list;
+		out.robust_list_length = record->robust_list_length;
+		out.rseq_address = record->rseq_address;
+		out.rseq_length = record->rseq_length;
+		out.rseq_signature = RT_RSEQ_SIGNATURE;
+		out.alternate_stack_start = (uint64_t)record->alternate_stack.ss_sp;
+		out.alternate_stack_size = record->alternate_stack.ss_size;
+		out.alternate_stack_flags = (uint32_t)record->alternate_stack.ss_flags;
+		memcpy(out.name, record->name, sizeof(out.name));
+	}
+	rt_manifest_add(writer, MANIFEST_THREAD, &out, sizeof(out));
+}
+
+static void write_threads(struct engine *engine, struct manifest_writer *writer)
+{
+	for (int i = 0; i < engine->thread_count; i++)
+		if (engine->threads[i].tid == rt_root.pid)
+			write_thread(&engine->threads[i], writer);
+	for (int i = 0; i < engine->thread_count; i++)
+		if (engine->threads[i].tid != rt_root.pid)
+			write_thread(&engine->threads[i], writer);
+}
+
+int rt_capture_process(struct engine *engine)
+{
+	struct manifest_writer *writer = &engine->manifest;
+	rt_manifest_reset(writer);
+	write_process(engine, writer);
+	write_paths(engine, writer);
+	rt_manifest_add(writer, MANIFEST_AUXV, engine->facts->auxv, engine->facts->auxv_length);
+	rt_regions_write(&engine->regions, writer);
+	write_threads(engine, writer);
+	write_signals(writer);
+	write_timers(writer);
+	write_limits(writer);
+	write_groups(writer);
+	int result = rt_descriptors_capture(engine->descriptors, writer);
+	return result < 0 ? result : writer->failed ? -ENOMEM : 0;
+}

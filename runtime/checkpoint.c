@@ -1,0 +1,286 @@
+/*
+ * The checkpoint thread: one checkpoint after another, in the order of DESIGN section 5.
+ *
+ * The thread is made by raw clone, with every signal blocked and a TLS block of its own that
+ * libc does not know, so that nothing it does can touch the TLS of a program thread.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+
+#include "arch/x86_64/context.h"
+#include "engine.h"
+#include "layout.h"
+#include "memory.h"
+#include "message.h"
+#include "respct.h"
+#include "sys.h"
+#include "thread.h"
+#include "wait.h"
+
+#define STACK_SIZE (512 * 1024)
+#define TLS_SIZE (64 * 1024)           /* room below the thread pointer, for stray accesses */
+#define RETRY_SUSPENDED_NS 1000000000L /* how often a failing store is tried again */
+#define RESERVE_PAGES 256              /* room made in the log before the stop */
+#define STUCK_CHECKPOINTS 10           /* stops given up in a row before the user is told */
+
+static void wake(uint32_t *word)
+{
+	rt_syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void sleep_on(uint32_t *word, uint32_t value, int64_t timeout_ns)
+{
+	struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+	rt_syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
+}
+
+static int64_t realtime_ns(void)
+{
+	struct timespec now;
+	rt_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+/* ---- one checkpoint ---- */
+
+static int capture_stopped(struct engine *engine)
+{
+	int result = rt_capture_residue(engine);
+	if (result == 0)
+		result = rt_capture_process(engine);
+	if (result == 0 && engine->options.verify)
+		rt_verify(engine);
+	return result;
+}
+
+static void count_parked(struct engine *engine, int64_t parked_ns)
+{
+	struct engine_statistics *statistics = &engine->statistics;
+	statistics->parked_ns_last = (uint64_t)parked_ns;
+	statistics->parked_ns_total += (uint64_t)parked_ns;
+	if ((uint64_t)parked_ns > statistics->parked_ns_max)
+		statistics->parked_ns_max = (uint64_t)parked_ns;
+	statistics->parked_ns[statistics->stops++ % PARKED_SAMPLES] = (uint32_t)parked_ns;
+}
+
+/* The regions just captured become those the store covers. */
+static void swap_regions(struct engine *engine)
+{
+	struct region_table captured = engine->captured_regions;
+	engine->captured_regions = engine->regions;
+	engine->regions = captured;
+}
+
+static int take_checkpoint(struct engine *engine)
+{
+	int result;
+	if (!engine->epoch_open) {
+		if ((result = rt_store_begin(engine->store)) < 0)
+			return result;
+		engine->epoch_open = true;
+	}
+	if (!engine->recapture && (result = rt_capture_precopy(engine)) < 0)
+		return result;
+	if ((result = rt_descriptors_prepare(engine->descriptors)) < 0 ||
+	    (result = rt_store_reserve(engine->store, RESERVE_PAGES)) < 0)
+		return result;
+
+	int64_t parked_at = rt_monotonic_ns();
+	if ((result = rt_quiesce(engine)) < 0)
+		return result;
+	int64_t state_time = realtime_ns();
+	result = capture_stopped(engine);
+	rt_resume_threads(engine);
+	count_parked(engine, rt_monotonic_ns() - parked_at);
+
+	if (result == 0)
+		result = rt_store_commit(engine->store, engine->manifest.bytes, engine->manifest.length, state_time);
+	if (result < 0)
+		return result;
+	engine->epoch_open = false;
+	swap_regions(engine);
+	engine->statistics.checkpoints++;
+	rt_descriptors_report(engine->descriptors);
+	return 0;
+}
+
+/* ---- what can go wrong ---- */
+
+static void suspend_protection(struct engine *engine, int error)
+{
+	rt_store_abort(engine->store);
+	engine->epoch_open = false;
+	engine->recapture = true;
+	engine->missed.count = 0;
+	if (engine->suspended)
+		return;
+	engine->suspended = true;
+	rt_say("%s: %s: running unprotected since the last checkpoint", rt_root.directory, rt_error_text(error));
+}
+
+static void note_success(struct engine *engine)
+{
+	engine->stuck = 0;
+	if (engine->suspended) {
+		engine->suspended = false;
+		rt_say("%s: protected again", rt_root.directory);
+	}
+	if (engine->statistics_fd >= 0)
+		rt_sys_pwrite(engine->statistics_fd, &engine->statistics, sizeof(engine->statistics), 0);
+}
+
+/* A thread that cannot be stopped (in a vfork, or stuck in a device): tried again later. */
+static void note_stuck(struct engine *engine)
+{
+	engine->statistics.abandoned++;
+	if (++engine->stuck == STUCK_CHECKPOINTS)
+		rt_say("a thread cannot be stopped: no new checkpoint since %d s", STUCK_CHECKPOINTS);
+}
+
+/* Once the last thread of a restored process has left the restorer, it goes. */
+static void drop_restorer(struct engine *engine)
+{
+	if (engine->restorer_dropped || __atomic_load_n(&rt_root.leaving_restorer, __ATOMIC_ACQUIRE) > 0)
+		return;
+	rt_sys_munmap((void *)RT_RESTORER_BASE, RT_RESTORER_END - RT_RESTORER_BASE);
+	engine->restorer_dropped = true;
+}
+
+static int run_checkpoint(struct engine *engine)
+{
+	drop_restorer(engine);
+	int result = take_checkpoint(engine);
+	if (result == 0) {
+		note_success(engine);
+		result = rt_store_settle(engine->store, false);
+		if (result < 0)
+			suspend_protection(engine, result);
+	} else if (result == -ETIMEDOUT) {
+		note_stuck(engine);
+	} else {
+		suspend_protection(engine, result);
+		/* A full log may find room at home. */
+		rt_store_settle(engine->store, true);
+	}
+	return result;
+}
+
+/* ---- the thread ---- */
+
+static int64_t next_time(const struct engine *engine, int64_t started)
+{
+	int64_t interval = engine->suspended ? RETRY_SUSPENDED_NS : engine->options.interval_ns;
+	int64_t next = started + interval;
+	/* However long a checkpoint takes, the program gets some of the time undisturbed. */
+	int64_t earliest = rt_monotonic_ns() + interval / 8;
+	return next > earliest ? next : earliest;
+}
+
+/* Sleeps until the next checkpoint is due, is asked for, or the process ends. */
+static void wait_until_due(struct engine *engine, int64_t due)
+{
+	for (;;) {
+		uint32_t request = __atomic_load_n(&engine->request, __ATOMIC_ACQUIRE);
+		if (__atomic_load_n(&engine->stop, __ATOMIC_ACQUIRE) || request != engine->served)
+			return;
+		int64_t left = due - rt_monotonic_ns();
+		if (left <= 0)
+			return;
+		sleep_on(&engine->request, request, left);
+	}
+}
+
+static void serve_requests(struct engine *engine, uint32_t request, int result)
+{
+	engine->request_result = result;
+	__atomic_store_n(&engine->served, request, __ATOMIC_RELEASE);
+	wake(&engine->served);
+}
+
+static void checkpoint_thread(void *argument)
+{
+	struct engine *engine = argument;
+	engine->tid = rt_sys_gettid();
+	__atomic_store_n(&engine->ready, 1, __ATOMIC_RELEASE);
+	wake(&engine->ready);
+	int64_t due = rt_monotonic_ns() + engine->options.interval_ns;
+	for (;;) {
+		wait_until_due(engine, due);
+		if (__atomic_load_n(&engine->stop, __ATOMIC_ACQUIRE))
+			break;
+		uint32_t request = __atomic_load_n(&engine->request, __ATOMIC_ACQUIRE);
+		int64_t started = rt_monotonic_ns();
+		int result = run_checkpoint(engine);
+		serve_requests(engine, request, result);
+		due = next_time(engine, started);
+	}
+	__atomic_store_n(&engine->stopped, 1, __ATOMIC_RELEASE);
+	wake(&engine->stopped);
+	for (;;)
+		rt_syscall(SYS_exit, 0);
+}
+
+/* A thread pointer that only has what the compiler may read: its own address, twice. */
+static void *make_tls(void)
+{
+	char *block = rt_memory_map(2 * TLS_SIZE);
+	if (block == NULL)
+		return NULL;
+	uintptr_t *tcb = (uintptr_t *)(void *)(block + TLS_SIZE);
+	tcb[0] = (uintptr_t)tcb;
+	tcb[2] = (uintptr_t)tcb;
+	return tcb;
+}
+
+int rt_checkpoint_start(struct engine *engine)
+{
+	char *stack = rt_memory_map(STACK_SIZE);
+	void *tls = make_tls();
+	if (stack == NULL || tls == NULL)
+		return -ENOMEM;
+	uint64_t all = ~0UL, mask;
+	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
+	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+					CLONE_SETTLS,
+				stack + STACK_SIZE, tls, checkpoint_thread, engine);
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
+	if (tid < 0)
+		return tid;
+	while (!__atomic_load_n(&engine->ready, __ATOMIC_ACQUIRE))
+		sleep_on(&engine->ready, 0, -1);
+	return 0;
+}
+
+int rt_checkpoint_now(void)
+{
+	if (!rt_is_protected())
+		return -ESRCH;
+	struct engine *engine = rt_root.engine;
+	int incarnation = __atomic_load_n(&rt_root.incarnation, __ATOMIC_ACQUIRE);
+	uint32_t ticket = __atomic_add_fetch(&engine->request, 1, __ATOMIC_ACQ_REL);
+	wake(&engine->request);
+	for (;;) {
+		/* In the restored process the checkpoint asked for, or a later one, has committed. */
+		if (__atomic_load_n(&rt_root.incarnation, __ATOMIC_ACQUIRE) != incarnation)
+			return 0;
+		uint32_t served = __atomic_load_n(&engine->served, __ATOMIC_ACQUIRE);
+		if ((int32_t)(served - ticket) >= 0)
+			return engine->request_result;
+		if (__atomic_load_n(&engine->stop, __ATOMIC_ACQUIRE))
+			return -ESRCH;
+		sleep_on(&engine->served, served, -1);
+	}
+}
+
+void rt_checkpoint_stop(struct engine *engine)
+{
+	__atomic_store_n(&engine->stop, 1, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&engine->request, 1, __ATOMIC_ACQ_REL);
+	wake(&engine->request);
+	while (!__atomic_load_n(&engine->stopped, __ATOMIC_ACQUIRE))
+		sleep_on(&engine->stopped, 0, -1);
+	wake(&engine->served);
+}

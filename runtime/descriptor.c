@@ -1,0 +1,535 @@
+/*
+ * The table of open descriptors: what is open, what each is, and its record.
+ *
+ * prepare and capture bring the table up to date the same way: every known descriptor is
+ * validated, the directory is walked when the number of open descriptors does not add up, what
+ * is new is recognised. Prepare merely leaves little to do for capture. Only capture opens
+ * anything: a number that is taken for an instant could be missed by a running program thread.
+ */
+#include "descriptor.h"
+
+#include <limits.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "descriptor_table.h"
+#include "memory.h"
+#include "message.h"
+
+#define DIRECTORY_BUFFER (32 * 1024)
+#define NAMES_REFRESHED 16 /* names read again by each prepare: a renamed parent shows nowhere else */
+
+struct directory_entry {
+	uint64_t inode;
+	int64_t next;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
+static descriptor_capture *const captures[DESCRIPTOR_KINDS] = {
+	[DESCRIPTOR_REGULAR] = rt_descriptor_capture_file,
+	[DESCRIPTOR_DELETED] = rt_descriptor_capture_deleted,
+	[DESCRIPTOR_DIRECTORY] = rt_descriptor_capture_file,
+	[DESCRIPTOR_DEVICE] = rt_descriptor_capture_file,
+	[DESCRIPTOR_PIPE] = rt_descriptor_capture_pipe,
+	[DESCRIPTOR_FIFO] = rt_descriptor_capture_pipe,
+	[DESCRIPTOR_EVENTFD] = rt_descriptor_capture_eventfd,
+	[DESCRIPTOR_TIMERFD] = rt_descriptor_capture_timerfd,
+	[DESCRIPTOR_SIGNALFD] = rt_descriptor_capture_signalfd,
+	[DESCRIPTOR_INOTIFY] = rt_descriptor_capture_inotify,
+	[DESCRIPTOR_EPOLL] = rt_descriptor_capture_epoll,
+	[DESCRIPTOR_LISTENING] = rt_descriptor_capture_socket,
+	[DESCRIPTOR_UNCONNECTED] = rt_descriptor_capture_socket,
+	[DESCRIPTOR_PAIR] = rt_descriptor_capture_pair,
+	[DESCRIPTOR_CONNECTION] = rt_descriptor_capture_connection,
+};
+
+/* ---- memory ---- */
+
+int rt_descriptor_reserve(struct descriptor_block *block, size_t bytes)
+{
+	if (bytes <= block->capacity)
+		return 0;
+	size_t capacity = block->capacity ? block->capacity : RT_PAGE_SIZE;
+	while (capacity < bytes)
+		capacity *= 2;
+	char *grown = block->bytes ? rt_memory_grow(block->bytes, block->capacity, capacity)
+				   : rt_memory_map(capacity);
+	if (grown == NULL)
+		return -ENOMEM;
+	block->bytes = grown;
+	block->capacity = capacity;
+	return 0;
+}
+
+struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*hidden)(int fd))
+{
+	struct descriptor_table *table = rt_memory_map(sizeof(*table));
+	if (table == NULL || rt_descriptor_reserve(&table->text, DIRECTORY_BUFFER) < 0)
+		return NULL;
+	table->fd_dir = fd_dir;
+	table->fdinfo_dir = fdinfo_dir;
+	table->hidden = hidden;
+	rt_descriptor_pairs_relearn();
+	return table;
+}
+
+/* ---- opening, in the stop ---- */
+
+static bool lift_limit(struct rlimit *soft)
+{
+	if (rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, soft) < 0 || soft->rlim_cur >= soft->rlim_max)
+		return false;
+	struct rlimit lifted = {.rlim_cur = soft->rlim_max, .rlim_max = soft->rlim_max};
+	return rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &lifted, NULL) == 0;
+}
+
+int rt_descriptor_open_file(int directory, const char *path, int flags)
+{
+	struct rlimit limit;
+	int fd = rt_sys_openat(directory, path, flags | O_CLOEXEC | O_NOCTTY, 0);
+	if (fd != -EMFILE || !lift_limit(&limit))
+		return fd;
+	fd = rt_sys_openat(directory, path, flags | O_CLOEXEC | O_NOCTTY, 0);
+	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
+	return fd;
+}
+
+int rt_descriptor_open_pipe(int ends[2])
+{
+	struct rlimit limit;
+	int result = (int)rt_syscall(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
+	if (result != -EMFILE || !lift_limit(&limit))
+		return result;
+	result = (int)rt_syscall(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
+	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
+	return result;
+}
+
+/* ---- names ---- */
+
+const char *rt_descriptor_name(const struct descriptor_table *table, const struct descriptor *descriptor)
+{
+	return descriptor->name_length ? table->names[table->name_block].bytes + descriptor->name : "";
+}
+
+int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *descriptor)
+{
+	struct descriptor_block *names = &table->names[table->name_block];
+	char number[16];
+	if (rt_descriptor_reserve(names, table->names_used + PATH_MAX + 1) < 0)
+		return -ENOMEM;
+	rt_format(number, sizeof(number), "%d", descriptor->number);
+	char *name = names->bytes + table->names_used;
+	int length = rt_sys_readlinkat(table->fd_dir, number, name, PATH_MAX);
+	if (length < 0)
+		return length == -ENOENT ? -EBADF : length;
+	name[length++] = '\0';
+	const char *known = rt_descriptor_name(table, descriptor);
+	if (descriptor->name_length == (uint32_t)length && memcmp(known, name, (size_t)length) == 0)
+		return 0;
+	descriptor->name = (uint32_t)table->names_used;
+	descriptor->name_length = (uint32_t)length;
+	table->names_used += (size_t)length;
+	return 0;
+}
+
+/* Copies the names that are in use to the other block, so that what is gone takes no room. */
+static int compact_names(struct descriptor_table *table)
+{
+	const struct descriptor_block *old = &table->names[table->name_block];
+	struct descriptor_block *names = &table->names[!table->name_block];
+	size_t used = 0;
+	if (rt_descriptor_reserve(names, table->names_used + 1) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < table->count; i++) {
+		struct descriptor *descriptor = &table->entries[i];
+		if (descriptor->name_length == 0)
+			continue;
+		memcpy(names->bytes + used, old->bytes + descriptor->name, descriptor->name_length);
+		descriptor->name = (uint32_t)used;
+		used += descriptor->name_length;
+	}
+	table->name_block = !table->name_block;
+	table->names_used = used;
+	return 0;
+}
+
+static void refresh_some_names(struct descriptor_table *table)
+{
+	for (size_t i = 0; i < NAMES_REFRESHED && i < table->count; i++) {
+		if (table->refresh_next >= table->count)
+			table->refresh_next = 0;
+		table->entries[table->refresh_next++].name_stale = true;
+	}
+}
+
+/* ---- what is open ---- */
+
+/* Fills what fstat and fcntl tell. False when the descriptor is not open (any more). */
+static bool validate(struct descriptor *descriptor)
+{
+	struct stat status;
+	int flags = rt_sys_fcntl(descriptor->number, F_GETFL, 0);
+	int close_on_exec = rt_sys_fcntl(descriptor->number, F_GETFD, 0);
+	if (flags < 0 || close_on_exec < 0 || rt_sys_fstat(descriptor->number, &status) < 0)
+		return false;
+	int64_t changed_ns = status.st_ctim.tv_sec * 1000000000L + status.st_ctim.tv_nsec;
+	if (status.st_dev != descriptor->device || status.st_ino != descriptor->inode ||
+	    status.st_mode != descriptor->mode || status.st_rdev != descriptor->device_number ||
+	    ((uint32_t)flags ^ descriptor->flags) & (O_ACCMODE | O_PATH))
+		descriptor->fresh = true;
+	if (changed_ns != descriptor->changed_ns || status.st_nlink != descriptor->links)
+		descriptor->name_stale = true;
+	descriptor->flags = (uint32_t)flags;
+	descriptor->close_on_exec = (close_on_exec & FD_CLOEXEC) != 0;
+	descriptor->device = status.st_dev;
+	descriptor->inode = status.st_ino;
+	descriptor->mode = status.st_mode;
+	descriptor->links = (uint32_t)status.st_nlink;
+	descriptor->device_number = status.st_rdev;
+	descriptor->size = (uint64_t)status.st_size;
+	descriptor->changed_ns = changed_ns;
+	return true;
+}
+
+static void validate_known(struct descriptor_table *table)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < table->count; i++) {
+		struct descriptor *descriptor = &table->entries[i];
+		if (table->hidden(descriptor->number) || !validate(descriptor))
+			continue;
+		if (descriptor->fresh)
+			table->order_valid = false;
+		if (kept != i)
+			table->entries[kept] = *descriptor;
+		kept++;
+	}
+	if (kept != table->count)
+		table->order_valid = false;
+	table->count = kept;
+}
+
+/* The directory's size is the number of open descriptors since Linux 6.2, 0 before: when it is
+ * as many as are known, and those are open, nothing else is. */
+static bool know_all(const struct descriptor_table *table)
+{
+	struct stat status;
+	if (rt_sys_fstat(table->fd_dir, &status) < 0 ||
+	    (size_t)status.st_size != table->count + table->hidden_count)
+		return false;
+	for (size_t i = 0; i < table->hidden_count; i++)
+		if (!table->hidden(table->hidden_numbers[i]) ||
+		    rt_sys_fcntl(table->hidden_numbers[i], F_GETFD, 0) < 0)
+			return false;
+	return true;
+}
+
+static int parse_number(const char *text)
+{
+	int number = 0;
+	if (*text < '0' || *text > '9')
+		return -1;
+	for (; *text >= '0' && *text <= '9'; text++)
+		number = number * 10 + (*text - '0');
+	return number;
+}
+
+/* State of one walk: the old entries are merged with the numbers found, both ascending. */
+struct walk {
+	struct descriptor_table *table;
+	struct descriptor_block *merged; /* the entries that are to be */
+	size_t count;                    /* of entries in `merged` */
+	size_t old;                      /* next of the old entries */
+	size_t hidden_count;
+};
+
+static int add_hidden(struct walk *walk, int number)
+{
+	struct descriptor_table *table = walk->table;
+	if (rt_descriptor_reserve(&table->hidden_block, (walk->hidden_count + 1) * sizeof(int)) < 0)
+		return -ENOMEM;
+	table->hidden_numbers = (int *)(void *)table->hidden_block.bytes;
+	table->hidden_numbers[walk->hidden_count++] = number;
+	return 0;
+}
+
+static int add_number(struct walk *walk, int number)
+{
+	struct descriptor_table *table = walk->table;
+	if (table->hidden(number))
+		return add_hidden(walk, number);
+	if (rt_descriptor_reserve(walk->merged, (walk->count + 1) * sizeof(struct descriptor)) < 0)
+		return -ENOMEM;
+	struct descriptor *descriptor = (struct descriptor *)(void *)walk->merged->bytes + walk->count;
+	while (walk->old < table->count && table->entries[walk->old].number < number)
+		walk->old++;
+	if (walk->old < table->count && table->entries[walk->old].number == number) {
+		*descriptor = table->entries[walk->old++];
+		walk->count++;
+		return 0;
+	}
+	memset(descriptor, 0, sizeof(*descriptor));
+	descriptor->number = number;
+	descriptor->fresh = true;
+	if (validate(descriptor))
+		walk->count++;
+	return 0;
+}
+
+static int walk_directory(struct walk *walk)
+{
+	struct descriptor_table *table = walk->table;
+	off_t start = rt_sys_lseek(table->fd_dir, 0, SEEK_SET);
+	if (start < 0)
+		return (int)start;
+	for (;;) {
+		int length = rt_sys_getdents(table->fd_dir, table->text.bytes, DIRECTORY_BUFFER);
+		if (length <= 0)
+			return length;
+		for (int at = 0; at < length;) {
+			struct directory_entry *entry = (void *)(table->text.bytes + at);
+			int number = parse_number(entry->name);
+			int result = number < 0 ? 0 : add_number(walk, number);
+			if (result < 0)
+				return result;
+			at += entry->length;
+		}
+	}
+}
+
+static int find_new(struct descriptor_table *table)
+{
+	struct walk walk = {.table = table, .merged = &table->entry_blocks[!table->entry_block]};
+	int result = walk_directory(&walk);
+	if (result < 0)
+		return result;
+	table->entry_block = !table->entry_block;
+	table->entries = (struct descriptor *)(void *)walk.merged->bytes;
+	table->count = walk.count;
+	table->hidden_count = walk.hidden_count;
+	table->order_valid = false;
+	return 0;
+}
+
+struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number)
+{
+	size_t low = 0, high = table->count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (table->entries[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < table->count && table->entries[low].number == number ? &table->entries[low] : NULL;
+}
+
+/* ---- what each is ---- */
+
+static void recognise(struct descriptor_table *table, struct descriptor *descriptor)
+{
+	descriptor->reason = NULL;
+	if (descriptor->fresh)
+		descriptor->name_length = 0;
+	if (S_ISSOCK(descriptor->mode) && !(descriptor->flags & O_PATH))
+		rt_descriptor_recognise_socket(table, descriptor);
+	else if ((descriptor->mode & S_IFMT) == 0)
+		rt_descriptor_recognise_event(table, descriptor);
+	else
+		rt_descriptor_recognise_file(table, descriptor);
+	descriptor->fresh = false;
+	descriptor->name_stale = false;
+}
+
+/* Whether recognising again could give something else, although fstat shows the same object. */
+static bool may_have_changed(const struct descriptor *descriptor, bool pairs_changed)
+{
+	switch (descriptor->kind) {
+	case DESCRIPTOR_LISTENING:
+	case DESCRIPTOR_UNCONNECTED:
+		return true;
+	case DESCRIPTOR_CONNECTION:
+		return pairs_changed && descriptor->family == AF_UNIX;
+	case DESCRIPTOR_LOST:
+		return !S_ISSOCK(descriptor->mode);
+	case DESCRIPTOR_REGULAR:
+	case DESCRIPTOR_DELETED:
+	case DESCRIPTOR_DIRECTORY:
+	case DESCRIPTOR_DEVICE:
+	case DESCRIPTOR_FIFO:
+	case DESCRIPTOR_PATH:
+		return descriptor->name_stale;
+	default:
+		return false;
+	}
+}
+
+static int refresh(struct descriptor_table *table)
+{
+	validate_known(table);
+	if (!know_all(table)) {
+		int result = find_new(table);
+		if (result < 0)
+			return result;
+	}
+	uint32_t generation = rt_descriptor_pair_generation();
+	bool pairs_changed = generation != table->pair_generation;
+	table->pair_generation = generation;
+	table->pairs_stale |= pairs_changed;
+	for (size_t i = 0; i < table->count; i++) {
+		struct descriptor *descriptor = &table->entries[i];
+		if (descriptor->fresh || may_have_changed(descriptor, pairs_changed))
+			recognise(table, descriptor);
+	}
+	return rt_descriptor_share(table);
+}
+
+int rt_descriptors_prepare(struct descriptor_table *table)
+{
+	int result = compact_names(table);
+	if (result < 0)
+		return result;
+	refresh_some_names(table);
+	result = refresh(table);
+	if (result == 0 && table->pairs_stale)
+		rt_descriptor_pairs_number(table);
+	return result;
+}
+
+/* ---- records ---- */
+
+int rt_descriptor_lost(struct descriptor *descriptor, const char *reason)
+{
+	descriptor->reason = reason;
+	return -EOPNOTSUPP;
+}
+
+/* Payloads start 8-byte aligned in the manifest, so its length is the measure. */
+void rt_descriptor_pad(struct manifest_writer *writer)
+{
+	static const uint8_t zeros[8];
+	rt_manifest_put(writer, zeros, -writer->length & 7);
+}
+
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length)
+{
+	struct descriptor_message message = {.length = (uint32_t)length};
+	rt_manifest_put(writer, &message, sizeof(message));
+	rt_manifest_put(writer, bytes, length);
+	rt_descriptor_pad(writer);
+}
+
+static int capture_kind(struct descriptor_table *table, struct descriptor *descriptor,
+			struct manifest_writer *writer)
+{
+	if (descriptor->kind != DESCRIPTOR_LOST)
+		descriptor->reason = NULL;
+	descriptor_capture *capture = captures[descriptor->kind];
+	return capture ? capture(table, descriptor, writer) : 0;
+}
+
+static int put_payload(struct descriptor_table *table, struct descriptor *descriptor,
+		       struct manifest_writer *writer)
+{
+	const struct descriptor *first;
+	descriptor->recorded_kind = descriptor->kind;
+	if (descriptor->shared_with >= 0) {
+		first = rt_descriptor_find(table, descriptor->shared_with);
+		descriptor->recorded_kind = first ? first->recorded_kind : DESCRIPTOR_LOST;
+		return 0;
+	}
+	size_t start = writer->length;
+	int result = capture_kind(table, descriptor, writer);
+	if (result == -ESTALE) {
+		/* Another anonymous inode by now: fstat shows them all alike. */
+		writer->length = start;
+		descriptor->fresh = true;
+		recognise(table, descriptor);
+		descriptor->recorded_kind = descriptor->kind;
+		result = capture_kind(table, descriptor, writer);
+	}
+	if (result >= 0 || result == -ENOMEM || result == -EMFILE || result == -ENFILE)
+		return result;
+	if (result != -EOPNOTSUPP)
+		descriptor->reason = "cannot be restored: its state cannot be read";
+	writer->length = start;
+	descriptor->recorded_kind = DESCRIPTOR_LOST;
+	return 0;
+}
+
+static int put_record(struct descriptor_table *table, struct descriptor *descriptor,
+		      struct manifest_writer *writer)
+{
+	struct manifest_descriptor record = {
+		.number = descriptor->number,
+		.flags = descriptor->flags,
+		.close_on_exec = descriptor->close_on_exec,
+		.shared_with = descriptor->shared_with,
+		.mode = descriptor->mode,
+		.device = descriptor->device,
+		.inode = descriptor->inode,
+	};
+	rt_manifest_begin(writer, MANIFEST_DESCRIPTOR);
+	size_t start = writer->length;
+	rt_manifest_put(writer, &record, sizeof(record));
+	int result = put_payload(table, descriptor, writer);
+	if (result < 0)
+		return result;
+	rt_descriptor_pad(writer);
+	record.kind = descriptor->recorded_kind;
+	record.payload_length = (uint32_t)(writer->length - start - sizeof(record));
+	record.name_length = descriptor->shared_with >= 0 ? 0 : descriptor->name_length;
+	rt_manifest_put(writer, rt_descriptor_name(table, descriptor), record.name_length);
+	if (!writer->failed)
+		memcpy(writer->bytes + start, &record, sizeof(record));
+	rt_manifest_end(writer);
+	return writer->failed ? -ENOMEM : 0;
+}
+
+int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer)
+{
+	int result = refresh(table);
+	for (size_t i = 0; i < table->count && result == 0; i++)
+		result = put_record(table, &table->entries[i], writer);
+	return result;
+}
+
+/* ---- the report ---- */
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3UL; /* FNV-1a */
+	return hash;
+}
+
+/* By what is said and not by number: a program that opens one thing again and again hears of it once. */
+static bool said_before(struct descriptor_table *table, const char *name, const char *reason)
+{
+	uint64_t hash = hash_text(hash_text(0xcbf29ce484222325UL, name), reason);
+	for (size_t i = 0; i < table->said_count; i++)
+		if (table->said[i] == hash)
+			return true;
+	if (table->said_count == DESCRIPTOR_SAID)
+		return true;
+	table->said[table->said_count++] = hash;
+	return false;
+}
+
+void rt_descriptors_report(struct descriptor_table *table)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		const struct descriptor *descriptor = &table->entries[i];
+		const char *name = rt_descriptor_name(table, descriptor);
+		if (descriptor->reason == NULL || descriptor->shared_with >= 0 ||
+		    said_before(table, name, descriptor->reason))
+			continue;
+		rt_say("descriptor %d (%s) %s", descriptor->number, *name ? name : "socket",
+		       descriptor->reason);
+		if (table->said_count == DESCRIPTOR_SAID)
+			rt_say("no more descriptors of this kind are named");
+	}
+}

@@ -1,0 +1,257 @@
+/*
+ * eventfd, timerfd, signalfd, inotify and epoll: objects without a name, whose state the kernel
+ * shows in /proc/self/fdinfo. fstat() may show them all alike, so each capture checks that the
+ * text is of its kind.
+ */
+#include <limits.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#include "descriptor_table.h"
+#include "message.h"
+
+#define INFO_CHUNK (16 * 1024)
+#define NANOSECONDS 1000000000L
+
+static const struct {
+	const char *name;
+	uint32_t kind;
+} names[] = {
+	{"anon_inode:[eventfd]", DESCRIPTOR_EVENTFD},   {"anon_inode:[timerfd]", DESCRIPTOR_TIMERFD},
+	{"anon_inode:[signalfd]", DESCRIPTOR_SIGNALFD}, {"anon_inode:inotify", DESCRIPTOR_INOTIFY},
+	{"anon_inode:[inotify]", DESCRIPTOR_INOTIFY},   {"anon_inode:[eventpoll]", DESCRIPTOR_EPOLL},
+};
+
+void rt_descriptor_recognise_event(struct descriptor_table *table, struct descriptor *descriptor)
+{
+	descriptor->kind = DESCRIPTOR_LOST;
+	if (rt_descriptor_read_name(table, descriptor) == 0) {
+		const char *name = rt_descriptor_name(table, descriptor);
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (strcmp(name, names[i].name) == 0)
+				descriptor->kind = names[i].kind;
+	}
+	if (descriptor->kind == DESCRIPTOR_LOST)
+		descriptor->reason = "cannot be restored: the kernel does not tell its state";
+}
+
+/* ---- the text ---- */
+
+/* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */
+static int read_info(struct descriptor_table *table, int number)
+{
+	char path[16];
+	size_t length = 0;
+	rt_format(path, sizeof(path), "%d", number);
+	int fd = rt_descriptor_open_file(table->fdinfo_dir, path, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	ssize_t part;
+	do {
+		part = -ENOMEM;
+		if (rt_descriptor_reserve(&table->text, length + INFO_CHUNK + 1) < 0)
+			break;
+		part = rt_sys_read(fd, table->text.bytes + length, table->text.capacity - length - 1);
+		if (part > 0)
+			length += (size_t)part;
+	} while (part > 0);
+	rt_sys_close(fd);
+	table->text.bytes[length] = '\0';
+	return (int)part;
+}
+
+/* What follows `key` at the start of a line, or NULL. */
+static const char *find_key(const char *text, const char *key)
+{
+	size_t length = strlen(key);
+	while (text != NULL) {
+		if (strncmp(text, key, length) == 0)
+			return text + length;
+		text = strchr(text, '\n');
+		text = text ? text + 1 : NULL;
+	}
+	return NULL;
+}
+
+static unsigned digit_of(char c)
+{
+	if (c >= '0' && c <= '9')
+		return (unsigned)(c - '0');
+	if (c >= 'a' && c <= 'f')
+		return (unsigned)(c - 'a') + 10;
+	return UINT_MAX;
+}
+
+/* Skips what cannot start a number, reads one, leaves *text behind it. */
+static uint64_t take_number(const char **text, unsigned base)
+{
+	uint64_t value = 0;
+	while (**text == ' ' || **text == '\t' || **text == '(' || **text == ',')
+		++*text;
+	for (; digit_of(**text) < base; ++*text)
+		value = value * base + digit_of(**text);
+	return value;
+}
+
+/* The number after `key`; false when the text has no such line. */
+static bool get_number(const char *text, const char *key, unsigned base, uint64_t *value)
+{
+	const char *at = find_key(text, key);
+	if (at != NULL)
+		*value = take_number(&at, base);
+	return at != NULL;
+}
+
+/* "(seconds, nanoseconds)", no more than 292 years. */
+static bool get_time(const char *text, const char *key, int64_t *ns)
+{
+	const char *at = find_key(text, key);
+	if (at == NULL)
+		return false;
+	uint64_t seconds = take_number(&at, 10);
+	uint64_t rest = take_number(&at, 10);
+	*ns = seconds >= (uint64_t)(INT64_MAX / NANOSECONDS) ? INT64_MAX
+							     : (int64_t)(seconds * NANOSECONDS + rest);
+	return true;
+}
+
+/* ---- the kinds ---- */
+
+int rt_descriptor_capture_eventfd(struct descriptor_table *table, struct descriptor *descriptor,
+				  struct manifest_writer *writer)
+{
+	struct descriptor_eventfd event = {0};
+	uint64_t semaphore = 0;
+	int result = read_info(table, descriptor->number);
+	if (result < 0)
+		return result;
+	if (!get_number(table->text.bytes, "eventfd-count:", 16, &event.count))
+		return -ESTALE;
+	get_number(table->text.bytes, "eventfd-semaphore:", 10, &semaphore); /* Linux 6.5 */
+	event.semaphore = semaphore != 0;
+	rt_manifest_put(writer, &event, sizeof(event));
+	return 0;
+}
+
+int rt_descriptor_capture_timerfd(struct descriptor_table *table, struct descriptor *descriptor,
+				  struct manifest_writer *writer)
+{
+	struct descriptor_timerfd timer = {0};
+	uint64_t clock, flags;
+	int result = read_info(table, descriptor->number);
+	if (result < 0)
+		return result;
+	const char *text = table->text.bytes;
+	if (!get_number(text, "clockid:", 10, &clock) || !get_number(text, "ticks:", 10, &timer.ticks) ||
+	    !get_number(text, "settime flags:", 8, &flags) || !get_time(text, "it_value:", &timer.value_ns) ||
+	    !get_time(text, "it_interval:", &timer.interval_ns))
+		return -ESTALE;
+	timer.clock = (uint32_t)clock;
+	timer.settime_flags = (uint32_t)flags;
+	bool wall_clock = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM;
+	if (wall_clock && (flags & TFD_TIMER_ABSTIME) && timer.value_ns != 0) {
+		struct timespec now;
+		rt_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+		if (__builtin_add_overflow(timer.value_ns, now.tv_sec * NANOSECONDS + now.tv_nsec,
+					   &timer.value_ns))
+			timer.value_ns = INT64_MAX;
+	}
+	rt_manifest_put(writer, &timer, sizeof(timer));
+	return 0;
+}
+
+int rt_descriptor_capture_signalfd(struct descriptor_table *table, struct descriptor *descriptor,
+				   struct manifest_writer *writer)
+{
+	struct descriptor_signalfd signals;
+	int result = read_info(table, descriptor->number);
+	if (result < 0)
+		return result;
+	if (!get_number(table->text.bytes, "sigmask:", 16, &signals.mask))
+		return -ESTALE;
+	rt_manifest_put(writer, &signals, sizeof(signals));
+	return 0;
+}
+
+/* The kernel shows a watch's inode, not its path, so watches cannot be set again. A descriptor
+ * without any looks the same as other kinds in its text, hence the check by name. */
+int rt_descriptor_capture_inotify(struct descriptor_table *table, struct descriptor *descriptor,
+				  struct manifest_writer *writer)
+{
+	struct descriptor_inotify inotify = {0};
+	int result = rt_descriptor_read_name(table, descriptor);
+	if (result == 0 && strstr(rt_descriptor_name(table, descriptor), "inotify") == NULL)
+		return -ESTALE;
+	if (result == 0)
+		result = read_info(table, descriptor->number);
+	if (result < 0)
+		return result;
+	const char *line = table->text.bytes;
+	while ((line = find_key(line, "inotify wd:")) != NULL)
+		inotify.watches++;
+	if (inotify.watches > 0)
+		descriptor->reason = "will be restored without its watches";
+	rt_manifest_put(writer, &inotify, sizeof(inotify));
+	return 0;
+}
+
+/* The descriptor that stands for an entry of an interest list. The list keeps the number under
+ * which the file was added; that number may be closed or mean another file by now, while a
+ * duplicate keeps the entry alive. -1: no descriptor of the process is left. */
+static int find_watched(struct descriptor_table *table, int number, uint64_t inode)
+{
+	const struct descriptor *watched = rt_descriptor_find(table, number);
+	if (watched != NULL && watched->inode == inode)
+		return number;
+	for (size_t i = 0; i < table->count; i++)
+		if (table->entries[i].inode == inode && (table->entries[i].mode & S_IFMT) != 0)
+			return table->entries[i].number;
+	return -1;
+}
+
+/* "tfd: %8d events: %8x data: %16llx  pos:%lli ino:%lx sdev:%x", `line` behind "tfd:". */
+static bool parse_interest(struct descriptor_table *table, const char *line,
+			   struct descriptor_interest *interest)
+{
+	int number = (int)take_number(&line, 10);
+	const char *events = strstr(line, "events:"), *data = strstr(line, "data:"),
+		   *inode = strstr(line, "ino:");
+	if (events == NULL || data == NULL || inode == NULL)
+		return false;
+	events += strlen("events:");
+	data += strlen("data:");
+	inode += strlen("ino:");
+	interest->events = (uint32_t)take_number(&events, 16);
+	interest->data = take_number(&data, 16);
+	interest->number = find_watched(table, number, take_number(&inode, 16));
+	return interest->number >= 0;
+}
+
+/* An interest list that is empty shows nothing of its own: then the name decides. */
+int rt_descriptor_capture_epoll(struct descriptor_table *table, struct descriptor *descriptor,
+				struct manifest_writer *writer)
+{
+	struct descriptor_epoll epoll = {0};
+	struct descriptor_interest interest;
+	int result = read_info(table, descriptor->number);
+	if (result < 0)
+		return result;
+	const char *line = table->text.bytes;
+	if (find_key(line, "tfd:") == NULL) {
+		result = rt_descriptor_read_name(table, descriptor);
+		if (result == 0 && strcmp(rt_descriptor_name(table, descriptor), "anon_inode:[eventpoll]") != 0)
+			return -ESTALE;
+	}
+	size_t start = writer->length;
+	rt_manifest_put(writer, &epoll, sizeof(epoll));
+	while ((line = find_key(line, "tfd:")) != NULL) {
+		if (!parse_interest(table, line, &interest))
+			continue;
+		rt_manifest_put(writer, &interest, sizeof(interest));
+		epoll.count++;
+	}
+	if (!writer->failed)
+		memcpy(writer->bytes + start, &epoll, sizeof(epoll));
+	return result < 0 ? result : 0;
+}

@@ -1,0 +1,198 @@
+/*
+ * Private to runtime/descriptor*.c: the table, and what its files ask of each other.
+ *
+ * Rules: no libc that can lock, allocate or touch TLS; nothing is consumed from the program's
+ * descriptors; a descriptor is opened only in the stop and closed before the function returns.
+ */
+#ifndef RT_DESCRIPTOR_TABLE_H
+#define RT_DESCRIPTOR_TABLE_H
+
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "descriptor.h"
+#include "sys.h"
+
+/* A growable piece of runtime memory. */
+struct descriptor_block {
+	char *bytes;
+	size_t capacity;
+};
+
+struct descriptor {
+	int number;
+	uint32_t kind;          /* enum descriptor_kind */
+	uint32_t recorded_kind; /* as the last capture wrote it: kind, or LOST */
+	uint32_t flags, close_on_exec;
+	int shared_with;        /* lowest number with the same open file description, -1 */
+	uint32_t mode, links;   /* st_mode, st_nlink */
+	uint64_t device, inode, device_number, size;
+	int64_t changed_ns;     /* st_ctim: moves when the file is renamed */
+	uint32_t name, name_length; /* in table->names; length 0: none */
+	uint32_t family, type, protocol; /* sockets */
+	uint64_t peer_inode;    /* the other end of a socketpair(), 0: not known to be one */
+	bool fresh;             /* not recognised yet */
+	bool name_stale;        /* recognised, but the name may have changed */
+	bool terminal, memfd;
+	bool has_no_name;       /* a file that no path leads to */
+	const char *reason;     /* what the user should know, NULL: nothing; a static text */
+};
+
+#define DESCRIPTOR_SAID 128
+
+struct descriptor_table {
+	int fd_dir, fdinfo_dir;
+	bool (*hidden)(int fd);
+
+	struct descriptor *entries; /* ascending by number */
+	size_t count;
+	struct descriptor_block entry_blocks[2]; /* `entries` is one of them, the other is for merging */
+	int entry_block;
+
+	uint32_t *order;    /* indices of entries by device, inode, open file description */
+	uint8_t *relation;  /* of order[i] to order[i + 1]: enum in descriptor_share.c */
+	struct descriptor_block order_block, order_scratch, relation_block;
+	bool order_valid;   /* `order` covers the entries as they are */
+	bool pairs_stale;   /* the entries have changed since rt_descriptor_pairs_number() */
+	bool no_kcmp;       /* the kernel or a filter refuses kcmp() */
+
+	int *hidden_numbers; /* the runtime's own, as of the last walk */
+	size_t hidden_count;
+	struct descriptor_block hidden_block;
+
+	struct descriptor_block names[2]; /* paths; prepare copies from one to the other */
+	int name_block;
+	size_t names_used;
+	size_t refresh_next;         /* entry whose name prepare reads again next */
+
+	struct descriptor_block text; /* directory entries, fdinfo, unread contents */
+	uint32_t pair_generation;     /* of the pair notes, when the sockets were last looked at */
+
+	uint64_t said[DESCRIPTOR_SAID]; /* hashes of what has been reported */
+	size_t said_count;
+};
+
+/* ---- descriptor.c ---- */
+
+/* Makes room for `bytes`; 0 or -ENOMEM. */
+int rt_descriptor_reserve(struct descriptor_block *block, size_t bytes);
+
+/* NULL when `number` is not open. */
+struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number);
+
+const char *rt_descriptor_name(const struct descriptor_table *table, const struct descriptor *descriptor);
+
+/* Reads the link of /proc/self/fd again if needed. 0, -EBADF when it is closed, or -errno. */
+int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *descriptor);
+
+/* Opens a file in the stop, lifting the soft limit for that instant when the table is full. */
+int rt_descriptor_open_file(int directory, const char *path, int flags);
+int rt_descriptor_open_pipe(int ends[2]);
+
+/* Sets what the user is told and returns -EOPNOTSUPP: "cannot be carried over". */
+int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
+
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length);
+void rt_descriptor_pad(struct manifest_writer *writer);
+
+/* ---- descriptor_share.c ---- */
+
+/* Sets shared_with of every entry; needs entries that are validated. 0 or -ENOMEM. */
+int rt_descriptor_share(struct descriptor_table *table);
+
+/* The entries with one inode: table->entries[table->order[first]] and the `count` that follow. */
+size_t rt_descriptor_same_inode(const struct descriptor_table *table, uint64_t device, uint64_t inode,
+				size_t *first);
+
+/* ---- the kinds: recognise sets `kind`, capture adds the payload ----
+ * Capture returns 0, -EOPNOTSUPP after rt_descriptor_lost(), -ESTALE when the descriptor is
+ * something else by now, -ENOMEM, -EMFILE or -ENFILE to end the capture. Another -errno: its
+ * state cannot be read, the descriptor is recorded as lost. */
+
+void rt_descriptor_recognise_file(struct descriptor_table *table, struct descriptor *descriptor);
+void rt_descriptor_recognise_event(struct descriptor_table *table, struct descriptor *descriptor);
+void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descriptor *descriptor);
+
+typedef int descriptor_capture(struct descriptor_table *, struct descriptor *, struct manifest_writer *);
+descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt_descriptor_capture_pipe;
+descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
+	rt_descriptor_capture_signalfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
+descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair,
+	rt_descriptor_capture_connection;
+
+/* ---- descriptor_pair.c ---- */
+
+/* The inode of the other end, 0 when `inode` was not made by socketpair(). */
+uint64_t rt_descriptor_pair_of(uint64_t inode);
+
+/* Changes when a pair has been noted. */
+uint32_t rt_descriptor_pair_generation(void);
+
+/* Remembers the numbers of pairs that are open, for rt_descriptor_pairs_relearn(). Not in the stop. */
+void rt_descriptor_pairs_number(struct descriptor_table *table);
+
+/* After a restore: the sockets have new inodes under the old numbers. */
+void rt_descriptor_pairs_relearn(void);
+
+/* ---- system calls only used here ---- */
+
+static inline int rt_sys_readlinkat(int directory, const char *path, char *buffer, size_t size)
+{
+	return (int)rt_syscall(SYS_readlinkat, directory, path, buffer, size);
+}
+
+static inline int rt_sys_fstatat(int directory, const char *path, struct stat *status, int flags)
+{
+	return (int)rt_syscall(SYS_newfstatat, directory, path, status, flags);
+}
+
+static inline int rt_sys_getdents(int directory, void *buffer, size_t size)
+{
+	return (int)rt_syscall(SYS_getdents64, directory, buffer, size);
+}
+
+static inline int rt_sys_getsockopt(int fd, int level, int option, void *value, socklen_t *length)
+{
+	return (int)rt_syscall(SYS_getsockopt, fd, level, option, value, length);
+}
+
+static inline int rt_sys_setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+{
+	return (int)rt_syscall(SYS_setsockopt, fd, level, option, value, length);
+}
+
+static inline int rt_sys_getsockname(int fd, void *address, socklen_t *length)
+{
+	return (int)rt_syscall(SYS_getsockname, fd, address, length);
+}
+
+static inline int rt_sys_getpeername(int fd, void *address, socklen_t *length)
+{
+	return (int)rt_syscall(SYS_getpeername, fd, address, length);
+}
+
+static inline ssize_t rt_sys_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return rt_syscall(SYS_recvmsg, fd, message, flags);
+}
+
+static inline ssize_t rt_sys_tee(int from, int to, size_t length, unsigned flags)
+{
+	return rt_syscall(SYS_tee, from, to, length, flags);
+}
+
+/* What is ready now, out of `events`; POLLERR, POLLHUP, POLLNVAL too. Does not wait. */
+static inline int rt_sys_poll_now(int fd, short events)
+{
+	struct pollfd entry = {.fd = fd, .events = events};
+	struct timespec now = {0};
+	long ready = rt_syscall(SYS_ppoll, &entry, 1, &now, NULL, 8);
+	return ready < 0 ? (int)ready : entry.revents;
+}
+
+#endif

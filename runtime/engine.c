@@ -1,0 +1,87 @@
+/* Opening the engine: the same at start and at resume. Raw system calls only. */
+#include "engine.h"
+
+#include <errno.h>
+
+#include "hidden.h"
+#include "memory.h"
+#include "start.h"
+#include "sys.h"
+#include "thread.h"
+
+#define MAX_STORE_DESCRIPTORS 16
+
+static int open_hidden(const char *path, int flags)
+{
+	return rt_hide(rt_sys_openat(AT_FDCWD, path, flags | O_CLOEXEC, 0));
+}
+
+static int open_descriptors(struct engine *engine, const char **step)
+{
+	*step = "/proc/self";
+	engine->task_dir = open_hidden("/proc/self/task", O_RDONLY | O_DIRECTORY);
+	engine->fd_dir = open_hidden("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+	engine->fdinfo_dir = open_hidden("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY);
+	engine->maps_fd = open_hidden("/proc/self/maps", O_RDONLY);
+	engine->pagemap_fd = open_hidden("/proc/self/pagemap", O_RDONLY);
+	engine->memory_fd = open_hidden("/proc/self/mem", O_RDONLY);
+	int results[] = {engine->task_dir, engine->fd_dir,     engine->fdinfo_dir,
+			 engine->maps_fd,  engine->pagemap_fd, engine->memory_fd};
+	for (unsigned i = 0; i < sizeof(results) / sizeof(results[0]); i++)
+		if (results[i] < 0)
+			return results[i];
+	*step = "userfaultfd";
+	engine->uffd = rt_hide(rt_track_open_uffd());
+	return engine->uffd < 0 ? engine->uffd : 0;
+}
+
+static void hide_store(struct engine *engine)
+{
+	int fds[MAX_STORE_DESCRIPTORS];
+	size_t count = rt_store_descriptors(engine->store, fds, MAX_STORE_DESCRIPTORS);
+	for (size_t i = 0; i < count && i < MAX_STORE_DESCRIPTORS; i++)
+		rt_hide_in_place(fds[i]);
+}
+
+static int open_statistics(void)
+{
+	char path[sizeof(rt_root.directory) + 16];
+	size_t length = 0;
+	for (const char *at = rt_root.directory; *at; at++)
+		path[length++] = *at;
+	for (const char *at = "/statistics"; *at; at++)
+		path[length++] = *at;
+	path[length] = '\0';
+	return rt_hide(rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+
+int rt_engine_open(struct store *store, struct engine **result_engine, const char **step)
+{
+	*step = "memory";
+	struct engine *engine = rt_memory_map(sizeof(*engine));
+	if (engine == NULL)
+		return -ENOMEM;
+	engine->store = store;
+	engine->options = rt_options;
+	engine->copy_buffer = rt_memory_map(RT_PAGE_SIZE);
+	engine->straggles = rt_memory_map(RT_MAX_THREADS);
+	if (engine->copy_buffer == NULL || engine->straggles == NULL)
+		return -ENOMEM;
+	int result = open_descriptors(engine, step);
+	if (result < 0)
+		return result;
+	hide_store(engine);
+	engine->statistics_fd = open_statistics();
+	*step = "facts about the process";
+	if ((result = rt_capture_facts(engine)) < 0)
+		return result;
+	*step = "descriptor table";
+	engine->descriptors = rt_descriptors_open(engine->fd_dir, engine->fdinfo_dir, rt_is_hidden);
+	if (engine->descriptors == NULL)
+		return -ENOMEM;
+	*step = "tracker";
+	if ((result = rt_track_open(engine->pagemap_fd, engine->uffd, &engine->tracker)) < 0)
+		return result;
+	*result_engine = engine;
+	return 0;
+}

@@ -1,0 +1,137 @@
+/*
+ * The checkpoint engine of one protected process; in the runtime area, outside the image.
+ */
+#ifndef RT_ENGINE_H
+#define RT_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "descriptor.h"
+#include "manifest.h"
+#include "region.h"
+#include "root.h"
+#include "store/store.h"
+#include "track.h"
+
+#define PARKED_SAMPLES 1024
+
+struct engine_options {
+	int64_t interval_ns;
+	enum store_durability durability;
+	int signal;
+	bool verify;  /* RESPCT_VERIFY: prove every checkpoint before its commit */
+	bool fresh;   /* overwrite a crashed run */
+	bool quiet;   /* no line at start */
+};
+
+/* A thread of the program, as the quiesce sees it. */
+struct stopped_thread {
+	int tid;
+	uint32_t signalled_round; /* the straggler signal was sent in this round */
+	struct rt_thread *record; /* NULL until it has parked once */
+	bool exited;              /* the main thread, after pthread_exit() */
+};
+
+/* Pages that the pre-copy protected but could not read; read again in the stop. */
+struct missed_pages {
+	uint64_t *pages;
+	size_t count, capacity;
+};
+
+/* Figures of the run, for `respct stat`; written by the checkpoint thread. */
+struct engine_statistics {
+	uint64_t checkpoints;  /* committed in this life of the process */
+	uint64_t abandoned;    /* given up: a thread could not be stopped in time */
+	uint64_t parked_ns_last, parked_ns_total, parked_ns_max;
+	uint64_t pages_written, pages_precopied;
+	uint64_t stragglers;   /* threads captured by signal */
+	uint64_t stops;        /* stops so far; parked_ns[] has the last ones, nanoseconds */
+	uint32_t parked_ns[PARKED_SAMPLES];
+};
+
+struct engine {
+	/* --- shared with program threads: written with atomic operations --- */
+	uint32_t gate;    /* round of the stop going on, 0: none. Threads sleep on it. */
+	uint32_t events;  /* counts parkings; the checkpoint thread sleeps on it */
+	uint32_t request; /* counts rt_checkpoint_now() calls */
+	uint32_t served;  /* the last request whose checkpoint has ended; callers sleep on it */
+	int request_result;
+	uint32_t stop;    /* the process is ending: no more checkpoints */
+	uint32_t stopped; /* the checkpoint thread has obeyed */
+	uint32_t ready;   /* the checkpoint thread has started */
+
+	/* --- checkpoint thread only --- */
+	uint32_t round;
+	int tid; /* of the checkpoint thread */
+	struct store *store;
+	struct descriptor_table *descriptors;
+	struct manifest_writer manifest;
+	struct region_table regions;          /* as of the last walk */
+	struct region_table captured_regions; /* as of the last capture: what the store covers */
+	struct rt_tracker *tracker;
+	struct engine_options options;
+	struct engine_statistics statistics;
+	struct stopped_thread *threads; /* the program's threads in the last listing */
+	struct stopped_thread *listing; /* scratch of the listing in the making */
+	int thread_count, thread_capacity;
+	uint8_t *straggles; /* by record index: captured by signal the last time */
+	struct missed_pages missed;
+	bool suspended;     /* the store fails: running unprotected since the last commit */
+	bool recapture;     /* what changed since the last commit is not known: compare all pages */
+	bool epoch_open;    /* an epoch of the store has begun and is not committed */
+	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
+	int stuck;          /* stops given up in a row */
+	struct process_facts *facts;
+	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
+
+	/* --- set at start, constant after --- */
+	int task_dir, fd_dir, fdinfo_dir;
+	int maps_fd, pagemap_fd, memory_fd, uffd;
+	int lock_fd, statistics_fd;
+};
+
+/* ---- checkpoint.c ---- */
+
+/* Starts the checkpoint thread. 0 or -errno. */
+int rt_checkpoint_start(struct engine *engine);
+
+/* Takes a checkpoint now and waits for its commit. 0 or -errno. Any program thread. */
+int rt_checkpoint_now(void);
+
+/* No more checkpoints; returns when the checkpoint thread has obeyed. */
+void rt_checkpoint_stop(struct engine *engine);
+
+/* ---- quiesce.c ---- */
+
+/* Brings every thread of the program to a stop. -ETIMEDOUT: one could not be stopped; all run on. */
+int rt_quiesce(struct engine *engine);
+
+/* Lets them go. */
+void rt_resume_threads(struct engine *engine);
+
+/* ---- capture_memory.c ---- */
+
+/* Before the stop: copies what is dirty now and protects it again. */
+int rt_capture_precopy(struct engine *engine);
+
+/* In the stop: brings the open epoch of the store to what memory is. */
+int rt_capture_residue(struct engine *engine);
+
+/* Copies one page of the program, whatever its protection. 0 or -errno. */
+int rt_read_page(struct engine *engine, const struct region *region, uint64_t page, void *contents);
+
+/* ---- capture_process.c ---- */
+
+/* Reads what never changes: mm boundaries, auxv. At start and resume. */
+int rt_capture_facts(struct engine *engine);
+
+/* In the stop: writes the manifest. */
+int rt_capture_process(struct engine *engine);
+
+/* ---- verify.c ---- */
+
+/* In the stop: compares every page with the store; aborts the process on a difference. */
+void rt_verify(struct engine *engine);
+
+#endif

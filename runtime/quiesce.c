@@ -1,0 +1,272 @@
+/*
+ * Bringing all threads of the program to a stop.
+ *
+ * Threads are found in /proc/self/task, not in a record of pthread_create() calls. Those that
+ * have straggled before get the signal at once, the others after a grace time in which they may
+ * park at a restart point. The stop is complete when a listing that began after all known
+ * threads were parked finds no other.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+
+#include "arch/x86_64/context.h"
+#include "engine.h"
+#include "memory.h"
+#include "message.h"
+#include "sys.h"
+#include "thread.h"
+#include "wait.h"
+
+#define GRACE_NS 50000L             /* for reaching a restart point before the signal */
+#define GIVE_UP_NS 1000000000L      /* a vfork or a stuck device can hold a thread longer */
+#define POLL_NS 1000000L            /* looks for new and ended threads meanwhile */
+#define FIRST_THREADS 256
+#define RETRY_RESTART_POINT_ROUNDS 64 /* how often a straggler gets the grace again */
+
+struct directory_entry {
+	uint64_t inode;
+	int64_t offset;
+	unsigned short length;
+	unsigned char type;
+	char name[];
+};
+
+static int parse_tid(const char *name)
+{
+	int tid = 0;
+	for (; *name >= '0' && *name <= '9'; name++)
+		tid = tid * 10 + (*name - '0');
+	return tid;
+}
+
+static struct stopped_thread *listed_thread(struct engine *engine, int tid)
+{
+	for (int i = 0; i < engine->thread_count; i++)
+		if (engine->threads[i].tid == tid)
+			return &engine->threads[i];
+	return NULL;
+}
+
+static int grow_listing(struct engine *engine)
+{
+	size_t old_size = (size_t)engine->thread_capacity * sizeof(struct stopped_thread);
+	size_t size = old_size ? 2 * old_size : FIRST_THREADS * sizeof(struct stopped_thread);
+	struct stopped_thread *threads =
+		old_size ? rt_memory_grow(engine->threads, old_size, size) : rt_memory_map(size);
+	if (threads == NULL)
+		return -ENOMEM;
+	engine->threads = threads;
+	struct stopped_thread *listing =
+		old_size ? rt_memory_grow(engine->listing, old_size, size) : rt_memory_map(size);
+	if (listing == NULL)
+		return -ENOMEM;
+	engine->listing = listing;
+	engine->thread_capacity = (int)(size / sizeof(struct stopped_thread));
+	return 0;
+}
+
+/* Puts a thread into the new listing, with what was known of it. The kernel lists threads in the
+ * order of their creation, so it is usually found where it was. */
+static int list_thread(struct engine *engine, int tid, int position)
+{
+	struct stopped_thread *known =
+		position < engine->thread_count && engine->threads[position].tid == tid
+			? &engine->threads[position]
+			: listed_thread(engine, tid);
+	if (position == engine->thread_capacity && grow_listing(engine) < 0)
+		return -ENOMEM;
+	engine->listing[position] = known ? *known : (struct stopped_thread){.tid = tid};
+	return 0;
+}
+
+/* Reads the task directory into engine->threads. 0 or -errno. */
+static int list_threads(struct engine *engine)
+{
+	char buffer[8192];
+	int count = 0;
+	if (rt_sys_lseek(engine->task_dir, 0, SEEK_SET) < 0)
+		return -EIO;
+	for (;;) {
+		long got = rt_syscall(SYS_getdents64, engine->task_dir, buffer, sizeof(buffer));
+		if (got < 0)
+			return (int)got;
+		if (got == 0)
+			break;
+		for (long at = 0; at < got;) {
+			const struct directory_entry *entry = (const void *)(buffer + at);
+			int tid = parse_tid(entry->name);
+			at += entry->length;
+			if (tid == 0 || tid == engine->tid)
+				continue;
+			if (list_thread(engine, tid, count) < 0)
+				return -ENOMEM;
+			count++;
+		}
+	}
+	struct stopped_thread *listing = engine->listing;
+	engine->listing = engine->threads;
+	engine->threads = listing;
+	engine->thread_count = count;
+	return 0;
+}
+
+/* Whether a thread is a zombie: the main thread after pthread_exit(). */
+static bool has_exited(struct engine *engine, int tid)
+{
+	char path[32], text[512];
+	rt_format(path, sizeof(path), "%d/stat", tid);
+	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
+	rt_sys_close(fd);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+	const char *state = strrchr(text, ')');
+	return state != NULL && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
+}
+
+static bool is_parked(struct engine *engine, struct stopped_thread *thread)
+{
+	if (thread->exited)
+		return true;
+	if (thread->record == NULL || __atomic_load_n(&thread->record->tid, __ATOMIC_RELAXED) != thread->tid)
+		thread->record = rt_thread_find(thread->tid);
+	return thread->record != NULL &&
+	       __atomic_load_n(&thread->record->parked_round, __ATOMIC_ACQUIRE) == engine->round;
+}
+
+static int record_index(const struct rt_thread *record)
+{
+	return (int)(record - rt_thread_at(0));
+}
+
+static bool is_known_straggler(struct engine *engine, const struct stopped_thread *thread)
+{
+	if (engine->round % RETRY_RESTART_POINT_ROUNDS == 0)
+		return false;
+	return thread->record == NULL || engine->straggles[record_index(thread->record)];
+}
+
+/* Signals those that need it; returns how many threads are not parked yet. */
+static int press_threads(struct engine *engine, bool grace_over)
+{
+	int running = 0;
+	for (int i = 0; i < engine->thread_count; i++) {
+		struct stopped_thread *thread = &engine->threads[i];
+		if (is_parked(engine, thread))
+			continue;
+		running++;
+		if (thread->signalled_round == engine->round) {
+			if (thread->tid == rt_root.pid && has_exited(engine, thread->tid))
+				thread->exited = true;
+		} else if (grace_over || is_known_straggler(engine, thread)) {
+			thread->signalled_round = engine->round;
+			rt_straggler_send(thread->tid);
+		}
+	}
+	return running;
+}
+
+static void wait_for_event(struct engine *engine, uint32_t seen, int64_t timeout_ns)
+{
+	struct timespec timeout = {.tv_sec = 0, .tv_nsec = timeout_ns};
+	rt_syscall(SYS_futex, &engine->events, FUTEX_WAIT_PRIVATE, seen, &timeout, NULL, 0);
+}
+
+/* Whether every thread of a fresh listing is parked. */
+static int all_parked(struct engine *engine)
+{
+	int result = list_threads(engine);
+	if (result < 0)
+		return result;
+	for (int i = 0; i < engine->thread_count; i++)
+		if (!is_parked(engine, &engine->threads[i]))
+			return 0;
+	return 1;
+}
+
+static void learn_stragglers(struct engine *engine)
+{
+	for (int i = 0; i < engine->thread_count; i++) {
+		const struct stopped_thread *thread = &engine->threads[i];
+		if (thread->record == NULL)
+			continue;
+		engine->straggles[record_index(thread->record)] = thread->record->by_signal != 0;
+		engine->statistics.stragglers += thread->record->by_signal != 0;
+	}
+}
+
+static void close_gate(struct engine *engine)
+{
+	if (++engine->round == 0)
+		engine->round = 1;
+	__atomic_store_n(&engine->gate, engine->round, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&rt_root.wanted, 1, __ATOMIC_SEQ_CST);
+}
+
+static void open_gate(struct engine *engine)
+{
+	__atomic_store_n(&rt_root.wanted, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&engine->gate, 0, __ATOMIC_SEQ_CST);
+	rt_syscall(SYS_futex, &engine->gate, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+int rt_quiesce(struct engine *engine)
+{
+	int result = list_threads(engine);
+	if (result < 0)
+		return result;
+	close_gate(engine);
+	int64_t start = rt_monotonic_ns(), now = start;
+	for (;;) {
+		uint32_t seen = __atomic_load_n(&engine->events, __ATOMIC_ACQUIRE);
+		bool grace_over = now - start >= GRACE_NS;
+		if (press_threads(engine, grace_over) == 0) {
+			/* The list was complete only if none of them started another meanwhile. */
+			result = all_parked(engine);
+			if (result != 0)
+				break;
+			continue;
+		}
+		wait_for_event(engine, seen, grace_over ? POLL_NS : GRACE_NS - (now - start));
+		int64_t before = now;
+		now = rt_monotonic_ns();
+		if (now - start > GIVE_UP_NS) {
+			result = -ETIMEDOUT;
+			break;
+		}
+		if (grace_over && now - before >= POLL_NS && list_threads(engine) < 0)
+			continue;
+	}
+	if (result < 0) {
+		open_gate(engine);
+		return result;
+	}
+	learn_stragglers(engine);
+	return 0;
+}
+
+/* Records of threads that have ended become free again. */
+static void free_records(struct engine *engine)
+{
+	int size = rt_thread_table_size();
+	if (size <= engine->thread_count)
+		return;
+	for (int i = 0; i < size; i++) {
+		struct rt_thread *record = rt_thread_at(i);
+		if (record->tid != 0 && listed_thread(engine, record->tid) == NULL)
+			__atomic_store_n(&record->tid, 0, __ATOMIC_RELEASE);
+	}
+}
+
+void rt_resume_threads(struct engine *engine)
+{
+	/* All threads are parked: none is between finding a record and using it. */
+	free_records(engine);
+	open_gate(engine);
+}

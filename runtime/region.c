@@ -1,0 +1,359 @@
+/* The walk over the mappings; see region.h. Raw system calls only: threads may be parked. */
+#include "region.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "layout.h"
+#include "memory.h"
+#include "sys.h"
+#include "uapi.h"
+
+#define FIRST_REGIONS 512
+#define FIRST_NAMES 16384
+#define NAME_SIZE 4096
+#define DELETED " (deleted)"
+
+static int reserve_region(struct region_table *table)
+{
+	if (table->count < table->capacity)
+		return 0;
+	size_t capacity = table->capacity ? table->capacity * 2 : FIRST_REGIONS;
+	struct region *grown =
+		table->entries ? rt_memory_grow(table->entries, table->capacity * sizeof(struct region),
+						capacity * sizeof(struct region))
+			       : rt_memory_map(capacity * sizeof(struct region));
+	if (grown == NULL)
+		return -ENOMEM;
+	table->entries = grown;
+	table->capacity = capacity;
+	return 0;
+}
+
+static int reserve_name(struct region_table *table, size_t length)
+{
+	if (table->names_length + length + 1 <= table->names_capacity)
+		return 0;
+	size_t capacity = table->names_capacity ? table->names_capacity : FIRST_NAMES;
+	while (capacity < table->names_length + length + 1)
+		capacity *= 2;
+	char *grown = table->names ? rt_memory_grow(table->names, table->names_capacity, capacity)
+				   : rt_memory_map(capacity);
+	if (grown == NULL)
+		return -ENOMEM;
+	table->names = grown;
+	table->names_capacity = capacity;
+	return 0;
+}
+
+/* Stores a name in the table; neighbours often share one (segments of a library). */
+static int put_name(struct region_table *table, struct region *region, const char *name)
+{
+	size_t length = strlen(name);
+	region->name = 0;
+	if (length == 0)
+		return 0;
+	if (table->count > 0) {
+		const struct region *last = &table->entries[table->count - 1];
+		if (strcmp(table->names + last->name, name) == 0) {
+			region->name = last->name;
+			return 0;
+		}
+	}
+	if (reserve_name(table, length) < 0)
+		return -ENOMEM;
+	region->name = (uint32_t)table->names_length;
+	memcpy(table->names + table->names_length, name, length + 1);
+	table->names_length += length + 1;
+	return 0;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = strlen(text), end_length = strlen(end);
+	return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static bool is_special(const char *name)
+{
+	return strncmp(name, "[vvar", 5) == 0 || strcmp(name, "[vdso]") == 0;
+}
+
+/* Decides what a mapping is from what the kernel says of it. */
+static void classify(struct region *region, const char *name)
+{
+	bool gone = ends_with(name, DELETED);
+	region->capture_all = false;
+	region->flags = 0;
+	if (region->inode == 0) {
+		region->kind = is_special(name) ? REGION_SPECIAL
+			       : region->shared ? REGION_ANONYMOUS_SHARED
+						: REGION_ANONYMOUS;
+		if (strcmp(name, "[stack]") == 0)
+			region->flags |= REGION_GROWSDOWN;
+	} else if (region->shared) {
+		/* /dev/zero, memfd and System V segments show as deleted files: the memory is all
+		 * there is, and it is captured like private memory. */
+		region->kind = gone ? REGION_ANONYMOUS_SHARED : REGION_FILE_SHARED;
+	} else {
+		region->kind = gone ? REGION_ANONYMOUS : REGION_FILE_PRIVATE;
+		region->capture_all = gone;
+	}
+	region->tracked = region->kind != REGION_SPECIAL && region->kind != REGION_FILE_SHARED;
+}
+
+static bool same_mapping(const struct region *a, const struct region *b)
+{
+	return a->start == b->start && a->end == b->end && a->prot == b->prot && a->shared == b->shared &&
+	       a->offset == b->offset && a->inode == b->inode && a->device_major == b->device_major &&
+	       a->device_minor == b->device_minor;
+}
+
+bool rt_regions_equal(const struct region_table *a, const struct region_table *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (!same_mapping(&a->entries[i], &b->entries[i]))
+			return false;
+	return true;
+}
+
+static int append_region(struct region_table *table, struct region *region, const char *name)
+{
+	if (reserve_region(table) < 0 || put_name(table, region, name) < 0)
+		return -ENOMEM;
+	classify(region, name);
+	table->entries[table->count++] = *region;
+	return 0;
+}
+
+/* ---- PROCMAP_QUERY ---- */
+
+static void region_from_query(const struct procmap_query *query, struct region *region)
+{
+	memset(region, 0, sizeof(*region));
+	region->start = query->vma_start;
+	region->end = query->vma_end;
+	region->offset = query->vma_offset;
+	region->inode = query->inode;
+	region->device_major = query->dev_major;
+	region->device_minor = query->dev_minor;
+	region->prot = (query->vma_flags & PROCMAP_QUERY_VMA_READABLE ? PROT_READ : 0) |
+		       (query->vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
+		       (query->vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
+	region->shared = (query->vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0;
+}
+
+static int query_next(int maps_fd, uint64_t address, char *name, struct procmap_query *query)
+{
+	memset(query, 0, sizeof(*query));
+	query->size = sizeof(*query);
+	query->query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
+	query->query_addr = address;
+	query->vma_name_addr = (uint64_t)name;
+	query->vma_name_size = name ? NAME_SIZE : 0;
+	if (name)
+		name[0] = '\0';
+	return rt_sys_ioctl(maps_fd, PROCMAP_QUERY, query);
+}
+
+/* The entry of `previous` for the same mapping; *cursor only moves forward. */
+static const struct region *find_same(const struct region_table *previous, size_t *cursor,
+				      const struct region *region)
+{
+	while (*cursor < previous->count && previous->entries[*cursor].start < region->start)
+		(*cursor)++;
+	if (*cursor < previous->count && same_mapping(&previous->entries[*cursor], region))
+		return &previous->entries[*cursor];
+	return NULL;
+}
+
+static int walk_by_query(int maps_fd, const struct region_table *previous, struct region_table *table)
+{
+	char name[NAME_SIZE];
+	size_t cursor = 0;
+	uint64_t address = 0;
+	while (address < RT_USER_END) {
+		struct procmap_query query;
+		struct region region;
+		int result = query_next(maps_fd, address, NULL, &query);
+		if (result == -ENOENT || (result == 0 && query.vma_start >= RT_USER_END))
+			return 0;
+		if (result < 0)
+			return result;
+		if (RT_OUTSIDE_IMAGE(query.vma_start)) {
+			address = RT_RESTORER_END;
+			continue;
+		}
+		region_from_query(&query, &region);
+		const struct region *same = find_same(previous, &cursor, &region);
+		if (same != NULL) {
+			result = append_region(table, &region, rt_region_name(previous, same));
+		} else {
+			/* Asked again with the name; the mapping may have changed meanwhile. */
+			result = query_next(maps_fd, address, name, &query);
+			if (result == -ENOENT)
+				return 0;
+			if (result < 0)
+				return result;
+			region_from_query(&query, &region);
+			result = append_region(table, &region, name);
+		}
+		if (result < 0)
+			return result;
+		address = region.end;
+	}
+	return 0;
+}
+
+/* ---- /proc/self/maps ---- */
+
+static uint64_t parse_hex(const char **text)
+{
+	uint64_t value = 0;
+	for (;; (*text)++) {
+		char c = **text;
+		if (c >= '0' && c <= '9')
+			value = value * 16 + (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			value = value * 16 + (uint64_t)(c - 'a' + 10);
+		else
+			return value;
+	}
+}
+
+static uint64_t parse_decimal(const char **text)
+{
+	uint64_t value = 0;
+	for (; **text >= '0' && **text <= '9'; (*text)++)
+		value = value * 10 + (uint64_t)(**text - '0');
+	return value;
+}
+
+/* One line: "start-end rwxp offset major:minor inode   name". */
+static void parse_line(const char *line, struct region *region, const char **name)
+{
+	memset(region, 0, sizeof(*region));
+	region->start = parse_hex(&line);
+	line++;
+	region->end = parse_hex(&line);
+	line++;
+	region->prot = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) |
+		       (line[2] == 'x' ? PROT_EXEC : 0);
+	region->shared = line[3] == 's';
+	line += 5;
+	region->offset = parse_hex(&line);
+	line++;
+	region->device_major = (uint32_t)parse_hex(&line);
+	line++;
+	region->device_minor = (uint32_t)parse_hex(&line);
+	line++;
+	region->inode = parse_decimal(&line);
+	while (*line == ' ')
+		line++;
+	*name = line;
+}
+
+/* Takes the complete lines of `text`; returns how many bytes they were, or -errno. */
+static ssize_t take_lines(struct region_table *table, char *text, size_t length)
+{
+	size_t start = 0;
+	for (size_t i = 0; i < length; i++) {
+		if (text[i] != '\n')
+			continue;
+		struct region region;
+		const char *name;
+		text[i] = '\0';
+		parse_line(text + start, &region, &name);
+		start = i + 1;
+		if (RT_OUTSIDE_IMAGE(region.start) || region.start >= RT_USER_END)
+			continue;
+		int result = append_region(table, &region, name);
+		if (result < 0)
+			return result;
+	}
+	return (ssize_t)start;
+}
+
+static int walk_by_text(int maps_fd, struct region_table *table)
+{
+	char text[2 * NAME_SIZE];
+	size_t held = 0;
+	if (rt_sys_lseek(maps_fd, 0, SEEK_SET) < 0)
+		return -EIO;
+	for (;;) {
+		ssize_t got = rt_sys_read(maps_fd, text + held, sizeof(text) - held);
+		if (got <= 0)
+			return (int)got;
+		held += (size_t)got;
+		ssize_t taken = take_lines(table, text, held);
+		if (taken < 0)
+			return (int)taken;
+		held -= (size_t)taken;
+		memmove(text, text + taken, held);
+	}
+}
+
+int rt_regions_walk(int maps_fd, const struct region_table *previous, struct region_table *table)
+{
+	table->count = 0;
+	if (table->names_capacity == 0 && reserve_name(table, 1) < 0)
+		return -ENOMEM;
+	table->names[0] = '\0';
+	table->names_length = 1;
+	int result = walk_by_query(maps_fd, previous, table);
+	if (result == -ENOTTY || result == -EINVAL)
+		result = walk_by_text(maps_fd, table);
+	return result;
+}
+
+const struct region *rt_region_find(const struct region_table *table, uint64_t address)
+{
+	size_t low = 0, high = table->count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (table->entries[middle].end <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < table->count && table->entries[low].start <= address)
+		return &table->entries[low];
+	return NULL;
+}
+
+/* ---- manifest ---- */
+
+static void write_region(const struct region_table *table, const struct region *region,
+			 struct manifest_writer *writer)
+{
+	const char *name = rt_region_name(table, region);
+	struct manifest_region record = {
+		.start = region->start,
+		.end = region->end,
+		.offset = region->offset,
+		.inode = region->inode,
+		.kind = region->kind,
+		.prot = region->prot,
+		.flags = region->flags,
+	};
+	struct stat status;
+	if ((region->kind == REGION_FILE_PRIVATE || region->kind == REGION_FILE_SHARED) &&
+	    rt_syscall(SYS_stat, name, &status) == 0 && status.st_ino == region->inode) {
+		record.device = status.st_dev;
+		record.size = (uint64_t)status.st_size;
+		record.mtime_ns = status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec;
+	}
+	record.path_length = (uint32_t)strlen(name) + 1;
+	rt_manifest_begin(writer, MANIFEST_REGION);
+	rt_manifest_put(writer, &record, sizeof(record));
+	rt_manifest_put(writer, name, record.path_length);
+	rt_manifest_end(writer);
+}
+
+void rt_regions_write(const struct region_table *table, struct manifest_writer *writer)
+{
+	for (size_t i = 0; i < table->count; i++)
+		write_region(table, &table->entries[i], writer);
+}

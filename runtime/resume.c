@@ -1,0 +1,64 @@
+/* The first code of the image to run in a restored process; see resume.h for its rules. */
+#include "resume.h"
+
+#include <errno.h>
+
+#include "engine.h"
+#include "hidden.h"
+#include "layout.h"
+#include "memory.h"
+#include "message.h"
+#include "start.h"
+#include "sys.h"
+#include "thread.h"
+
+/* What the restored memory says of the dead process's runtime is void. */
+static void forget_dead_engine(const struct rt_resume *resume)
+{
+	rt_root.engine = NULL;
+	rt_root.wanted = 0;
+	rt_root.leaving_restorer = resume->thread_count;
+	rt_hidden_reset();
+	rt_hide_in_place(resume->lock_fd);
+	int size = rt_thread_table_size();
+	for (int i = 0; i < size; i++)
+		rt_thread_at(i)->parked_round = 0;
+}
+
+static int protect_again(struct engine *engine, const char **step)
+{
+	*step = "mappings";
+	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
+	if (result < 0)
+		return result;
+	/* Memory is what the store has: nothing is dirty yet. */
+	*step = "tracking";
+	if ((result = rt_track_forget_all(engine->tracker, &engine->regions)) < 0)
+		return result;
+	struct region_table captured = engine->captured_regions;
+	engine->captured_regions = engine->regions;
+	engine->regions = captured;
+	rt_root.engine = engine;
+	__atomic_add_fetch(&rt_root.incarnation, 1, __ATOMIC_ACQ_REL);
+	*step = "checkpoint thread";
+	return rt_checkpoint_start(engine);
+}
+
+int rt_resume(struct rt_resume *resume)
+{
+	struct store *store;
+	struct engine *engine;
+	int holder;
+	resume->problem = "restorer and library are of different versions";
+	if (resume->version != RT_RESUME_VERSION)
+		return -EPROTO;
+	forget_dead_engine(resume);
+	resume->problem = "opening the store";
+	int result = rt_store_open(rt_root.directory, true, rt_hidden_floor(), &store, &holder);
+	if (result < 0)
+		return result;
+	if ((result = rt_store_set_owner(store, rt_root.pid, rt_process_start_time())) < 0 ||
+	    (result = rt_engine_open(store, &engine, &resume->problem)) < 0)
+		return result;
+	return protect_again(engine, &resume->problem);
+}

@@ -1,0 +1,260 @@
+/* Starting and ending protection; see start.h. Ordinary code on the program's own threads. */
+#include "start.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hidden.h"
+#include "memory.h"
+#include "message.h"
+#include "respct.h"
+#include "store/persist.h"
+#include "sys.h"
+#include "thread.h"
+
+#define DEFAULT_INTERVAL_MS 64
+#define MIN_INTERVAL_MS 1
+#define MAX_INTERVAL_MS 3600000
+/* Below glibc's own uses at the low end, and not the last one, which programs like to take. */
+#define DEFAULT_SIGNAL (SIGRTMAX - 3)
+#define PROTECTED_VARIABLE "RESPCT_PROTECTED"
+
+struct engine_options rt_options;
+
+static const char *option(const char *name)
+{
+	const char *value = getenv(name);
+	return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static bool option_set(const char *name)
+{
+	const char *value = option(name);
+	return value != NULL && strcmp(value, "0") != 0;
+}
+
+static long option_number(const char *name, long fallback, long lowest, long highest)
+{
+	const char *value = option(name);
+	char *end;
+	if (value == NULL)
+		return fallback;
+	errno = 0;
+	long number = strtol(value, &end, 10);
+	if (errno != 0 || *end != '\0' || number < lowest || number > highest)
+		rt_refuse("%s=%s: not a number from %ld to %ld", name, value, lowest, highest);
+	return number;
+}
+
+static enum store_durability option_durability(void)
+{
+	const char *value = option("RESPCT_DURABILITY");
+	if (value == NULL || strcmp(value, "process") == 0)
+		return STORE_DURABILITY_PROCESS;
+	if (strcmp(value, "power") == 0)
+		return STORE_DURABILITY_POWER;
+	rt_refuse("RESPCT_DURABILITY=%s: neither \"process\" nor \"power\"", value);
+}
+
+static void read_options(void)
+{
+	rt_options.interval_ns = 1000000 * option_number("RESPCT_INTERVAL_MS", DEFAULT_INTERVAL_MS,
+							 MIN_INTERVAL_MS, MAX_INTERVAL_MS);
+	rt_options.durability = option_durability();
+	rt_options.signal = (int)option_number("RESPCT_SIGNAL", DEFAULT_SIGNAL, SIGRTMIN, SIGRTMAX);
+	rt_options.verify = option_set("RESPCT_VERIFY");
+	rt_options.fresh = option_set("RESPCT_FRESH");
+	rt_options.quiet = option_set("RESPCT_QUIET");
+}
+
+/*
+ * A child of a protected process inherits the environment and runs on undisturbed. The variable
+ * holds the pid of the process that was protected with it: equal to ours after an exec.
+ */
+static bool is_child_of_protected(void)
+{
+	const char *value = option(PROTECTED_VARIABLE);
+	return value != NULL && atoi(value) != getpid();
+}
+
+static void mark_environment(void)
+{
+	char text[16];
+	snprintf(text, sizeof(text), "%d", getpid());
+	setenv(PROTECTED_VARIABLE, text, 1);
+}
+
+/* Whether `pid` is an ancestor of ours: then its store is ours to leave alone. */
+static bool is_ancestor(int pid)
+{
+	int at = getppid();
+	for (int depth = 0; at > 1 && depth < 64; depth++) {
+		char path[64], line[256];
+		if (at == pid)
+			return true;
+		snprintf(path, sizeof(path), "/proc/%d/stat", at);
+		FILE *file = fopen(path, "re");
+		if (file == NULL)
+			return false;
+		const char *end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+		fclose(file);
+		if (end == NULL || sscanf(end, ") %*c %d", &at) != 1)
+			return false;
+	}
+	return false;
+}
+
+static void require_tracking(void)
+{
+	const char *step = "";
+	int result = rt_track_self_test(&step);
+	if (result < 0)
+		rt_refuse("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
+}
+
+/* libpmem drags in a dozen libraries: only where there is persistent memory. */
+static void load_libpmem_for(const char *path)
+{
+	char log[PATH_MAX + 8];
+	snprintf(log, sizeof(log), "%s/log", path);
+	int fd = open(log, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && rt_persist_probe_pmem(fd))
+		rt_persist_load_libpmem();
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Opens the store for a new run. NULL: this process is to run unprotected. */
+static struct store *open_store(const char *path)
+{
+	struct store *store = NULL;
+	struct store_status status;
+	int holder = 0;
+	int result = rt_store_create(path, rt_options.durability);
+	if (result < 0 && result != -EEXIST)
+		rt_refuse("%s: cannot create the store: %s", path, rt_error_text(result));
+	load_libpmem_for(path);
+	result = rt_store_open(path, true, rt_hidden_floor(), &store, &holder);
+	if (result == -EBUSY && is_ancestor(holder))
+		return NULL;
+	if (result == -EBUSY)
+		rt_refuse("%s: in use by process %d", path, holder);
+	if (result < 0)
+		rt_refuse("%s: %s", path, rt_store_problem());
+	rt_store_status(store, &status);
+	bool executed = status.owner_pid == getpid() && status.owner_start == rt_process_start_time();
+	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !executed)
+		rt_refuse("%s: holds a crashed run: bring it back with respct-restore, or overwrite it with --fresh",
+			  path);
+	if ((result = rt_store_clear(store)) < 0 ||
+	    (result = rt_store_set_owner(store, getpid(), rt_process_start_time())) < 0)
+		rt_refuse("%s: %s", path, rt_error_text(result));
+	return store;
+}
+
+static void write_pid_file(void)
+{
+	char path[PATH_MAX + 8], text[16];
+	snprintf(path, sizeof(path), "%s/pid", rt_root.directory);
+	int fd = rt_sys_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		rt_refuse("%s: %s", path, rt_error_text(fd));
+	size_t length = rt_format(text, sizeof(text), "%d\n", getpid());
+	rt_sys_write(fd, text, length);
+	rt_sys_close(fd);
+}
+
+static void protect(const char *path)
+{
+	struct store *store = open_store(path);
+	struct engine *engine;
+	const char *step;
+	if (store == NULL)
+		return;
+	if (realpath(path, rt_root.directory) == NULL)
+		rt_refuse("%s: %s", path, rt_error_text(errno));
+	rt_root.signal = rt_options.signal;
+	rt_root.pid = getpid();
+	int result = rt_threads_start();
+	if (result == 0)
+		result = rt_straggler_install(rt_options.signal);
+	if (result < 0)
+		rt_refuse("cannot start: %s", rt_error_text(result));
+	result = rt_engine_open(store, &engine, &step);
+	if (result < 0)
+		rt_refuse("cannot start: %s: %s", step, rt_error_text(result));
+	write_pid_file();
+	mark_environment();
+	if (!rt_options.quiet)
+		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
+		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
+								       : ", not a loss of power");
+	rt_root.engine = engine;
+	result = rt_checkpoint_start(engine);
+	if (result < 0)
+		rt_refuse("cannot start the checkpoint thread: %s", rt_error_text(result));
+}
+
+void rt_start(void)
+{
+	const char *path = option("RESPCT_STORE");
+	if (path == NULL || is_child_of_protected())
+		return;
+	read_options();
+	require_tracking();
+	protect(path);
+}
+
+void rt_finish(int wait_status)
+{
+	static int finished;
+	if (!rt_is_protected() || __atomic_exchange_n(&finished, 1, __ATOMIC_ACQ_REL))
+		return;
+	struct engine *engine = rt_root.engine;
+	rt_checkpoint_stop(engine);
+	rt_store_set_ended(engine->store, wait_status);
+	char path[PATH_MAX + 8];
+	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
+	rt_syscall(SYS_unlink, path);
+}
+
+void rt_prepare_exec(void)
+{
+	if (rt_is_protected())
+		rt_checkpoint_stop(rt_root.engine);
+}
+
+void rt_prepare_exec_failed(void)
+{
+	if (!rt_is_protected())
+		return;
+	struct engine *engine = rt_root.engine;
+	engine->stop = engine->stopped = engine->ready = 0;
+	if (rt_checkpoint_start(engine) < 0)
+		rt_say("cannot start the checkpoint thread again: running unprotected");
+}
+
+void rt_leave_child(void)
+{
+	if (rt_root.engine == NULL)
+		return;
+	rt_root.engine = NULL;
+	rt_root.wanted = 0;
+	rt_root.signal = 0;
+	rt_close_hidden();
+}
+
+__attribute__((visibility("default"))) int respct_checkpoint(void)
+{
+	return rt_checkpoint_now();
+}
+
+__attribute__((visibility("default"))) int respct_protected(void)
+{
+	return rt_is_protected();
+}

@@ -1,0 +1,30 @@
+/* Starting, ending and leaving protection. Called by the shim on program threads. */
+#ifndef RT_START_H
+#define RT_START_H
+
+#include "engine.h"
+
+/* The options of this run, from RESPCT_* at start; in the image, so that a restored process keeps them. */
+extern struct engine_options rt_options;
+
+/* Reads the environment and, when a store is named and this process is to be protected, starts the
+ * runtime. Refuses (one line, exit status 125) what cannot be protected. Once, before main(). */
+void rt_start(void);
+
+/* The process ends by itself with this wait(2) status: the store then holds nothing to restore. */
+void rt_finish(int wait_status);
+
+/* In a fork child: it runs on unprotected. */
+void rt_leave_child(void);
+
+/* Around exec in the protected process: no checkpoints, and no straggler signal left pending. */
+void rt_prepare_exec(void);
+void rt_prepare_exec_failed(void);
+
+/* Opens what the engine needs and starts the checkpoint thread; used at start and at resume, so no
+ * libc. `store` is open and locked. 0 or -errno; *step says what failed. */
+int rt_engine_open(struct store *store, struct engine **engine, const char **step);
+
+uint64_t rt_process_start_time(void);
+
+#endif

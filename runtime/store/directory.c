@@ -1,0 +1,183 @@
+/*
+ * The files of a store: their names, whose they may be, and the lock.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define NEW_SUPER_NAME "super.new" /* renamed to `super` when complete: then the store exists */
+
+static unsigned effective_user(void)
+{
+	return (unsigned)rt_syscall(SYS_geteuid);
+}
+
+/* Somebody else's file, or one that others may change, can say anything. */
+static int check_owner(int fd, const char *name, bool regular)
+{
+	struct stat status;
+	int error = rt_sys_fstat(fd, &status);
+	if (error < 0)
+		return error;
+	if (regular && !S_ISREG(status.st_mode))
+		return rt_store_damaged("%s: not a regular file", name);
+	unsigned user = effective_user();
+	if (user != 0 && status.st_uid != user) {
+		rt_store_explain("%s: belongs to user %u, not to user %u", name, status.st_uid, user);
+		return -EACCES;
+	}
+	if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+		rt_store_explain("%s: others may write to it (mode %x hex)", name, status.st_mode & 07777U);
+		return -EACCES;
+	}
+	return 0;
+}
+
+int rt_store_open_directory(const char *path, bool create)
+{
+	if (create) {
+		int error = (int)rt_syscall(SYS_mkdirat, AT_FDCWD, path, 0700);
+		if (error < 0 && error != -EEXIST) {
+			rt_store_explain("%s: cannot be created: %s", path, rt_error_text(error));
+			return error;
+		}
+	}
+	int fd = rt_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (fd < 0) {
+		rt_store_explain("%s: %s", path, rt_error_text(fd));
+		return fd;
+	}
+	int error = check_owner(fd, path, false);
+	if (error < 0) {
+		rt_sys_close(fd);
+		return error;
+	}
+	return fd;
+}
+
+/* A descriptor with the same file, at `lowest` or above, instead of fd. */
+static int move_up(int fd, int lowest)
+{
+	if (fd < 0 || fd >= lowest)
+		return fd;
+	int moved = rt_sys_fcntl(fd, F_DUPFD_CLOEXEC, lowest);
+	rt_sys_close(fd);
+	return moved;
+}
+
+static int open_file(int directory, const char *name, int flags, int lowest_fd)
+{
+	/* O_NONBLOCK: a fifo in its place must not make us wait. */
+	int fd = rt_sys_openat(directory, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	fd = move_up(fd, lowest_fd);
+	if (fd < 0) {
+		rt_store_explain("%s: %s", name, rt_error_text(fd));
+		return fd == -ELOOP || fd == -ENXIO ? -EBADMSG : fd;
+	}
+	int error = check_owner(fd, name, true);
+	if (error < 0) {
+		rt_sys_close(fd);
+		return error;
+	}
+	return fd;
+}
+
+static int open_persist_file(struct store *store, struct persist_file *file, int directory, const char *name,
+			     int lowest_fd)
+{
+	file->writable = store->writable;
+	file->fd = open_file(directory, name, store->writable ? O_RDWR : O_RDONLY, lowest_fd);
+	return file->fd < 0 ? file->fd : 0;
+}
+
+int rt_store_refresh_sizes(struct store *store)
+{
+	struct persist_file *files[] = {&store->super, &store->log, &store->home, &store->index};
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		struct stat status;
+		int error = rt_sys_fstat(files[i]->fd, &status);
+		if (error < 0)
+			return error;
+		files[i]->size = (uint64_t)status.st_size;
+	}
+	return 0;
+}
+
+int rt_store_open_files(struct store *store, int directory, int lowest_fd)
+{
+	int error = open_persist_file(store, &store->super, directory, "super", lowest_fd);
+	if (error < 0)
+		return error;
+	const struct {
+		struct persist_file *file;
+		const char *name;
+	} others[] = {{&store->log, "log"}, {&store->home, "home"}, {&store->index, "index"}};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		error = open_persist_file(store, others[i].file, directory, others[i].name, lowest_fd);
+		if (error == -ENOENT)
+			return rt_store_damaged("%s: missing", others[i].name);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+int rt_store_take_lock(struct store *store, int directory, int lowest_fd, bool create, int *holder)
+{
+	/* Moved before it is locked: closing any descriptor of the file would release the lock. */
+	store->lock_fd = open_file(directory, "lock", O_RDWR | (create ? O_CREAT : 0), lowest_fd);
+	if (store->lock_fd < 0)
+		return store->lock_fd;
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int error = rt_sys_fcntl(store->lock_fd, F_SETLK, (long)&lock);
+	if (error != -EAGAIN && error != -EACCES)
+		return error;
+	rt_sys_fcntl(store->lock_fd, F_GETLK, (long)&lock);
+	if (holder != NULL)
+		*holder = lock.l_type == F_UNLCK ? 0 : lock.l_pid;
+	rt_store_explain("in use by process %d", lock.l_type == F_UNLCK ? 0 : lock.l_pid);
+	return -EBUSY;
+}
+
+/* A new file with these contents, durable. */
+static int make_file(int directory, const char *name, const void *contents, size_t length)
+{
+	int fd = rt_sys_openat(directory, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fd;
+	int error = (int)rt_syscall(SYS_fchmod, fd, 0600); /* whatever the umask */
+	ssize_t written = error < 0 ? error : rt_sys_write(fd, contents, length);
+	if (written >= 0 && (size_t)written != length)
+		written = -ENOSPC;
+	if (written >= 0)
+		written = rt_syscall(SYS_fsync, fd);
+	rt_sys_close(fd);
+	return written < 0 ? (int)written : 0;
+}
+
+int rt_store_exists(int directory)
+{
+	if (rt_syscall(SYS_faccessat, directory, "super", F_OK) < 0)
+		return 0;
+	rt_store_explain("a store is there already");
+	return -EEXIST;
+}
+
+int rt_store_make_files(int directory, const void *super, size_t length)
+{
+	int error = make_file(directory, "log", NULL, 0);
+	if (error == 0)
+		error = make_file(directory, "home", NULL, 0);
+	if (error == 0)
+		error = make_file(directory, "index", NULL, 0);
+	if (error == 0)
+		error = make_file(directory, NEW_SUPER_NAME, super, length);
+	if (error == 0)
+		error = (int)rt_syscall(SYS_renameat, directory, NEW_SUPER_NAME, directory, "super");
+	if (error == 0)
+		error = (int)rt_syscall(SYS_fsync, directory);
+	if (error < 0)
+		rt_store_explain("cannot be created: %s", rt_error_text(error));
+	return error;
+}

@@ -1,0 +1,325 @@
+#include "persist.h"
+
+#ifdef __x86_64__
+#include <emmintrin.h>
+#endif
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "memory.h"
+#include "sys.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+#define SEGMENTS_AT_FIRST 512 /* one page of pointers */
+#define ZERO_BYTES 65536
+
+void (*rt_persist_observer)(enum persist_event event, const struct persist_file *file, uint64_t offset,
+			    uint64_t length);
+
+/* libpmem's functions; all NULL, or none. */
+static struct {
+	void *(*memcpy_nodrain)(void *destination, const void *source, size_t length);
+	void (*flush)(const void *address, size_t length);
+	void (*drain)(void);
+} pmem;
+
+int rt_persist_load_libpmem(void)
+{
+	if (rt_persist_has_libpmem())
+		return 0;
+	void *library = dlopen("libpmem.so.1", RTLD_NOW | RTLD_LOCAL);
+	if (library == NULL)
+		return -ENOENT;
+	*(void **)&pmem.memcpy_nodrain = dlsym(library, "pmem_memcpy_nodrain");
+	*(void **)&pmem.flush = dlsym(library, "pmem_flush");
+	*(void **)&pmem.drain = dlsym(library, "pmem_drain");
+	if (pmem.memcpy_nodrain && pmem.flush && pmem.drain)
+		return 0;
+	memset(&pmem, 0, sizeof(pmem));
+	dlclose(library);
+	return -ENOENT;
+}
+
+bool rt_persist_has_libpmem(void)
+{
+	return pmem.drain != NULL;
+}
+
+bool rt_persist_probe_pmem(int fd)
+{
+	int error;
+	void *page = rt_memory_map_file(fd, RT_PAGE_SIZE, 0, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, &error);
+	if (page == NULL)
+		return false;
+	rt_memory_unmap(page, RT_PAGE_SIZE);
+	return true;
+}
+
+static void observe(enum persist_event event, const struct persist_file *file, uint64_t offset, uint64_t length)
+{
+	if (__builtin_expect(rt_persist_observer != NULL, 0))
+		rt_persist_observer(event, file, offset, length);
+}
+
+static int make_room_for_segment(struct persist_file *file, size_t number)
+{
+	size_t capacity = file->segment_capacity ? file->segment_capacity : SEGMENTS_AT_FIRST;
+	while (capacity <= number)
+		capacity *= 2;
+	if (capacity == file->segment_capacity)
+		return 0;
+	size_t bytes = capacity * sizeof(*file->segments);
+	void *block = file->segments == NULL ?
+			      rt_memory_map(bytes) :
+			      rt_memory_grow(file->segments, file->segment_capacity * sizeof(*file->segments), bytes);
+	if (block == NULL)
+		return -ENOMEM;
+	file->segments = block;
+	file->segment_capacity = capacity;
+	return 0;
+}
+
+static int map_segment(struct persist_file *file, size_t number)
+{
+	int error = make_room_for_segment(file, number);
+	if (error < 0 || file->segments[number] != NULL)
+		return error;
+	file->segments[number] = rt_memory_map_file(
+		file->fd, PERSIST_SEGMENT_BYTES, (off_t)(number << PERSIST_SEGMENT_SHIFT),
+		file->writable ? PROT_READ | PROT_WRITE : PROT_READ,
+		file->map_sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED, &error);
+	return file->segments[number] == NULL ? error : 0;
+}
+
+int rt_persist_map(struct persist_file *file, uint64_t offset, uint64_t length)
+{
+	if (length == 0)
+		return 0;
+	size_t last = (offset + length - 1) >> PERSIST_SEGMENT_SHIFT;
+	for (size_t number = offset >> PERSIST_SEGMENT_SHIFT; number <= last; number++) {
+		int error = map_segment(file, number);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+#ifdef __x86_64__
+/* Past the caches: what goes to the log is not read again soon, and the lines of the destination
+ * need not be fetched. Both aligned to 64, as is length. */
+static void stream(void *destination, const void *source, size_t length)
+{
+	__m128i *to = destination;
+	const __m128i *from = source;
+	for (size_t i = 0; i < length / sizeof(*to); i += 4) {
+		__m128i a = _mm_load_si128(from + i), b = _mm_load_si128(from + i + 1);
+		__m128i c = _mm_load_si128(from + i + 2), d = _mm_load_si128(from + i + 3);
+		_mm_stream_si128(to + i, a);
+		_mm_stream_si128(to + i + 1, b);
+		_mm_stream_si128(to + i + 2, c);
+		_mm_stream_si128(to + i + 3, d);
+	}
+}
+
+static void fence(void)
+{
+	_mm_sfence();
+}
+#else
+static void stream(void *destination, const void *source, size_t length)
+{
+	memcpy(destination, source, length);
+}
+
+static void fence(void)
+{
+}
+#endif
+
+static bool is_worth_streaming(const void *destination, const void *source, size_t length)
+{
+	return length >= RT_PAGE_SIZE && (((uintptr_t)destination | (uintptr_t)source | length) & 63) == 0;
+}
+
+void rt_persist_copy(struct persist_file *file, uint64_t offset, const void *source, size_t length)
+{
+	void *destination = rt_persist_address(file, offset);
+	if (file->kind == PERSIST_PMEM) {
+		pmem.memcpy_nodrain(destination, source, length);
+	} else {
+		if (is_worth_streaming(destination, source, length))
+			stream(destination, source, length);
+		else
+			memcpy(destination, source, length);
+		file->needs_sync = true;
+	}
+	observe(PERSIST_STORED, file, offset, length);
+}
+
+void rt_persist_flush(struct persist_file *file, uint64_t offset, size_t length)
+{
+	if (file->kind == PERSIST_PMEM)
+		pmem.flush(rt_persist_address(file, offset), length);
+	else
+		file->needs_sync = true;
+	observe(PERSIST_STORED, file, offset, length);
+}
+
+/* Skips the first `done` bytes of the buffers. */
+static void advance(struct iovec **buffers, size_t *count, size_t done)
+{
+	while (*count > 0 && done >= (*buffers)->iov_len) {
+		done -= (*buffers)->iov_len;
+		(*buffers)++;
+		(*count)--;
+	}
+	if (*count > 0) {
+		(*buffers)->iov_base = (char *)(*buffers)->iov_base + done;
+		(*buffers)->iov_len -= done;
+	}
+}
+
+int rt_persist_write(struct persist_file *file, uint64_t offset, struct iovec *buffers, size_t count)
+{
+	uint64_t start = offset;
+	advance(&buffers, &count, 0);
+	while (count > 0) {
+		long done = rt_syscall(SYS_pwritev, file->fd, buffers, count, offset, 0);
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? (int)done : -EIO;
+		file->needs_sync = true;
+		offset += (uint64_t)done;
+		if (file->size < offset)
+			file->size = offset;
+		advance(&buffers, &count, (size_t)done);
+	}
+	observe(PERSIST_WRITTEN, file, start, offset - start);
+	return 0;
+}
+
+/* For file systems without fallocate(): real zeros take real blocks. */
+static int write_zeros(struct persist_file *file, uint64_t size)
+{
+	static const char zeros[ZERO_BYTES];
+	uint64_t offset = file->size;
+	while (offset < size) {
+		size_t length = size - offset < ZERO_BYTES ? size - offset : ZERO_BYTES;
+		long done = rt_sys_pwrite(file->fd, zeros, length, (off_t)offset);
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? (int)done : -EIO;
+		offset += (uint64_t)done;
+	}
+	return 0;
+}
+
+int rt_persist_grow(struct persist_file *file, uint64_t size)
+{
+	if (size <= file->size)
+		return 0;
+	int error;
+	do {
+		error = rt_sys_fallocate(file->fd, 0, (off_t)file->size, (off_t)(size - file->size));
+	} while (error == -EINTR);
+	if (error == -EOPNOTSUPP)
+		error = write_zeros(file, size);
+	if (error < 0)
+		return error;
+	uint64_t old_size = file->size;
+	file->size = size;
+	file->needs_sync = true;
+	observe(PERSIST_RESIZED, file, old_size, size - old_size);
+	return 0;
+}
+
+/* Only in memory file systems: elsewhere it would make the kernel write the pages out. */
+static bool is_memory_file(int fd)
+{
+	struct statfs status;
+	return rt_syscall(SYS_fstatfs, fd, &status) == 0 && (unsigned long)status.f_type == TMPFS_MAGIC;
+}
+
+void rt_persist_populate(struct persist_file *file, uint64_t end)
+{
+	if (end > file->size)
+		end = file->size;
+	if (end <= file->populated || !is_memory_file(file->fd))
+		return;
+	for (uint64_t offset = file->populated; offset < end;) {
+		uint64_t length = PERSIST_SEGMENT_BYTES - (offset & (PERSIST_SEGMENT_BYTES - 1));
+		if (length > end - offset)
+			length = end - offset;
+		if (rt_persist_map(file, offset, length) < 0)
+			return;
+		rt_syscall(SYS_madvise, rt_persist_address(file, offset), length, MADV_POPULATE_WRITE);
+		offset += length;
+	}
+	file->populated = end;
+}
+
+int rt_persist_cut(struct persist_file *file, uint64_t size)
+{
+	if (size >= file->size)
+		return 0;
+	int error = rt_sys_ftruncate(file->fd, (off_t)size);
+	if (error < 0)
+		return error;
+	uint64_t old_size = file->size;
+	file->size = size;
+	if (file->populated > size)
+		file->populated = size;
+	file->needs_sync = true;
+	observe(PERSIST_RESIZED, file, size, old_size - size);
+	return 0;
+}
+
+int rt_persist_punch(struct persist_file *file, uint64_t offset, uint64_t length)
+{
+	int error = rt_sys_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+				     (off_t)length);
+	if (error < 0)
+		return error;
+	file->needs_sync = true;
+	observe(PERSIST_PUNCHED, file, offset, length);
+	return 0;
+}
+
+int rt_persist_drain(struct persist_file *file)
+{
+	/* The page cache outlives the process: the order of the stores is all there is to keep. */
+	__asm__ volatile("" ::: "memory");
+	fence();
+	if (file->kind == PERSIST_PMEM)
+		pmem.drain();
+	if (file->kind != PERSIST_PROCESS && file->needs_sync) {
+		int error = (int)rt_syscall(SYS_fdatasync, file->fd);
+		if (error < 0)
+			return error;
+	}
+	file->needs_sync = false;
+	observe(PERSIST_DRAINED, file, 0, 0);
+	return 0;
+}
+
+void rt_persist_close(struct persist_file *file)
+{
+	for (size_t i = 0; i < file->segment_capacity; i++) {
+		if (file->segments[i] != NULL)
+			rt_memory_unmap(file->segments[i], PERSIST_SEGMENT_BYTES);
+	}
+	if (file->segments != NULL)
+		rt_memory_unmap(file->segments, file->segment_capacity * sizeof(*file->segments));
+	if (file->fd >= 0)
+		rt_sys_close(file->fd);
+	memset(file, 0, sizeof(*file));
+	file->fd = -1;
+}

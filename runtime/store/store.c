@@ -1,0 +1,239 @@
+/*
+ * Creating, opening and closing a store, and the state it records.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+#include "memory.h"
+
+#define READ_ATTEMPTS 5
+
+char rt_store_problem_text[256] = "no problem";
+
+const char *rt_store_problem(void)
+{
+	return rt_store_problem_text;
+}
+
+static struct store *new_store(bool writable)
+{
+	struct store *store = rt_memory_map(sizeof(*store));
+	if (store == NULL)
+		return NULL;
+	store->writable = writable;
+	store->lock_fd = store->super.fd = store->log.fd = store->home.fd = store->index.fd = -1;
+	return store;
+}
+
+void rt_store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	rt_persist_close(&store->super);
+	rt_persist_close(&store->log);
+	rt_persist_close(&store->home);
+	rt_persist_close(&store->index);
+	rt_store_free_index(store);
+	if (store->manifest != NULL)
+		rt_memory_unmap(store->manifest, store->manifest_capacity);
+	if (store->lock_fd >= 0) /* last: whoever gets the lock finds nothing half written */
+		rt_sys_close(store->lock_fd);
+	rt_memory_unmap(store, sizeof(*store));
+}
+
+/* ---- create ---- */
+
+static int create_in(struct store *store, int directory, enum store_durability durability)
+{
+	int error = rt_store_take_lock(store, directory, 0, true, NULL);
+	uint64_t store_id, run_id;
+	if (error == 0)
+		error = rt_store_random(&store_id);
+	if (error == 0)
+		error = rt_store_random(&run_id);
+	if (error < 0)
+		return error;
+	rt_store_compose_super(store->piece, durability, store_id, run_id);
+	error = rt_store_exists(directory); /* another process may have been faster */
+	return error < 0 ? error : rt_store_make_files(directory, store->piece, SUPER_FILE_BYTES);
+}
+
+int rt_store_create(const char *path, enum store_durability durability)
+{
+	if (durability != STORE_DURABILITY_PROCESS && durability != STORE_DURABILITY_POWER)
+		return -EINVAL;
+	int directory = rt_store_open_directory(path, true);
+	if (directory < 0)
+		return directory;
+	/* Looked at before the lock is: closing the lock file would release a lock this process holds. */
+	int error = rt_store_exists(directory);
+	struct store *store = error < 0 ? NULL : new_store(true);
+	if (error == 0)
+		error = store == NULL ? -ENOMEM : create_in(store, directory, durability);
+	rt_store_close(store);
+	rt_sys_close(directory);
+	return error;
+}
+
+/* ---- open ---- */
+
+/* How bytes become durable in each file, now that the durability is known. */
+static void choose_persistence(struct store *store)
+{
+	bool power = store->durability == STORE_DURABILITY_POWER;
+	store->is_pmem = rt_persist_probe_pmem(store->log.fd);
+	enum persist_kind kind = power ? PERSIST_SYNC : PERSIST_PROCESS;
+	store->home.kind = store->index.kind = kind;
+	if (power && store->is_pmem && store->writable && rt_persist_has_libpmem()) {
+		kind = PERSIST_PMEM;
+		store->log.map_sync = store->super.map_sync = true;
+	}
+	store->log.kind = store->super.kind = kind;
+}
+
+static int open_in(struct store *store, int directory, int lowest_fd, int *holder)
+{
+	/* `super` first: without it there is no store, and nothing to lock. */
+	int error = rt_store_open_files(store, directory, lowest_fd);
+	if (error == 0 && store->writable)
+		error = rt_store_take_lock(store, directory, lowest_fd, false, holder);
+	if (error == 0)
+		error = rt_store_refresh_sizes(store);
+	if (error == 0)
+		error = rt_store_read_super(store);
+	if (error < 0)
+		return error;
+	choose_persistence(store);
+	if (store->writable)
+		error = rt_persist_map(&store->super, 0, SUPER_FILE_BYTES);
+	if (error == 0)
+		error = rt_store_recover(store);
+	if (error < 0 || !store->writable)
+		return error;
+	error = rt_store_settle(store, true);
+	/* On a full device the log stays: the checkpoint is whole all the same. */
+	return error == -ENOSPC || error == -EDQUOT ? 0 : error;
+}
+
+static bool has_moved_on(struct store *store)
+{
+	uint64_t sequence = store->record.sequence;
+	return rt_store_read_super(store) == 0 && store->record.sequence != sequence;
+}
+
+/* One attempt; *again when the store was written by its owner while it was being read. */
+static int try_open(int directory, bool writable, int lowest_fd, struct store **result, int *holder, bool *again)
+{
+	*again = false;
+	struct store *store = new_store(writable);
+	if (store == NULL)
+		return -ENOMEM;
+	int error = open_in(store, directory, lowest_fd, holder);
+	if (error == 0) {
+		*result = store;
+		return 0;
+	}
+	*again = error == -EBADMSG && !writable && has_moved_on(store);
+	rt_store_close(store);
+	return error;
+}
+
+int rt_store_open(const char *path, bool writable, int lowest_fd, struct store **result, int *holder)
+{
+	rt_store_explain("%s", "no problem");
+	int directory = rt_store_open_directory(path, false);
+	if (directory < 0)
+		return directory;
+	bool again = true;
+	int error = 0;
+	for (int i = 0; again && i < READ_ATTEMPTS; i++)
+		error = try_open(directory, writable, lowest_fd, result, holder, &again);
+	rt_sys_close(directory);
+	return error;
+}
+
+/* ---- state ---- */
+
+static uint64_t allocated_bytes(int fd)
+{
+	struct stat status;
+	return fd >= 0 && rt_sys_fstat(fd, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
+}
+
+void rt_store_status(struct store *store, struct store_status *status)
+{
+	const struct commit_record *record = &store->record;
+	*status = (struct store_status){
+		.state = (enum store_state)record->state,
+		.exit_status = record->exit_status,
+		.owner_pid = record->owner_pid,
+		.owner_start = record->owner_start,
+		.epoch = record->epoch,
+		.commit_time_ns = record->commit_time_ns,
+		.page_count = record->page_count,
+		.bytes_on_media = allocated_bytes(store->super.fd) + allocated_bytes(store->log.fd) +
+				  allocated_bytes(store->home.fd) + allocated_bytes(store->index.fd),
+		.durability = store->durability,
+		.is_pmem = store->is_pmem,
+	};
+}
+
+int rt_store_set_owner(struct store *store, int32_t pid, uint64_t start_time)
+{
+	if (!store->writable)
+		return -EROFS;
+	struct commit_record record = store->record;
+	record.owner_pid = pid;
+	record.owner_start = start_time;
+	return rt_store_write_record(store, &record);
+}
+
+/* Nothing stored any more. Once the record with a new run id is durable, all other bytes are void. */
+static int empty(struct store *store, enum store_state state, int32_t exit_status)
+{
+	if (!store->writable)
+		return -EROFS;
+	rt_store_abort(store);
+	struct commit_record record = {
+		.state = state,
+		.exit_status = exit_status,
+		.owner_pid = store->record.owner_pid,
+		.owner_start = store->record.owner_start,
+		.commit_time_ns = store->record.commit_time_ns,
+	};
+	int error = rt_store_random(&record.run_id);
+	if (error == 0)
+		error = rt_store_write_record(store, &record);
+	if (error < 0)
+		return error;
+	rt_store_clear_index(store);
+	store->phase = PHASE_IDLE;
+	store->log_end = store->log_cursor = store->largest_epoch = 0;
+	store->manifest_length = 0;
+	rt_persist_cut(&store->log, 0);
+	rt_persist_cut(&store->home, 0);
+	rt_persist_cut(&store->index, 0);
+	return 0;
+}
+
+int rt_store_clear(struct store *store)
+{
+	return empty(store, STORE_EMPTY, 0);
+}
+
+int rt_store_set_ended(struct store *store, int32_t exit_status)
+{
+	return empty(store, STORE_ENDED, exit_status);
+}
+
+size_t rt_store_descriptors(const struct store *store, int *fds, size_t capacity)
+{
+	const int open[] = {store->super.fd, store->log.fd, store->home.fd, store->index.fd, store->lock_fd};
+	size_t count = 0;
+	for (size_t i = 0; i < sizeof(open) / sizeof(open[0]) && count < capacity; i++) {
+		if (open[i] >= 0)
+			fds[count++] = open[i];
+	}
+	return count;
+}

@@ -1,0 +1,310 @@
+/* Dirty tracking by asynchronous write-protection; see track.h. */
+#include "track.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "memory.h"
+#include "sys.h"
+#include "uapi.h"
+
+#define SCAN_VECTOR 4096 /* page_region entries returned per ioctl */
+
+struct rt_tracker {
+	int pagemap_fd, uffd;
+	struct page_region vector[SCAN_VECTOR];
+};
+
+int rt_track_open_uffd(void)
+{
+	int fd = (int)rt_syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (fd < 0)
+		return fd;
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
+	};
+	int result = rt_sys_ioctl(fd, UFFDIO_API, &api);
+	if (result < 0) {
+		rt_sys_close(fd);
+		return result;
+	}
+	return fd;
+}
+
+int rt_track_open(int pagemap_fd, int uffd, struct rt_tracker **tracker)
+{
+	*tracker = rt_memory_map(sizeof(**tracker));
+	if (*tracker == NULL)
+		return -ENOMEM;
+	(*tracker)->pagemap_fd = pagemap_fd;
+	(*tracker)->uffd = uffd;
+	return 0;
+}
+
+static int register_range(int uffd, uint64_t start, uint64_t end)
+{
+	struct uffdio_register request = {
+		.range = {.start = start, .len = end - start},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	return rt_sys_ioctl(uffd, UFFDIO_REGISTER, &request);
+}
+
+/* Which pages of a region can differ from what restore would map there anyway. */
+static bool interesting_file_pages(const struct region *region)
+{
+	return region->kind == REGION_ANONYMOUS_SHARED || region->capture_all;
+}
+
+bool rt_track_has_contents(const struct region *region, uint64_t categories)
+{
+	if ((categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)) == 0 || (categories & PAGE_IS_PFNZERO) != 0)
+		return false;
+	return (categories & PAGE_IS_FILE) == 0 || interesting_file_pages(region);
+}
+
+/*
+ * Registers what is not registered yet in [from, to). Registering twice is harmless and cheap.
+ * A region that disappeared meanwhile gives -ENOENT or -EINVAL: the walk in the stop will see.
+ */
+static void register_regions(struct rt_tracker *tracker, const struct region_table *regions, size_t from,
+			     size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		register_range(tracker->uffd, regions->entries[i].start, regions->entries[i].end);
+}
+
+/* The regions [from, result) are scanned with one ioctl: tracked, and of one category filter. */
+static size_t end_of_run(const struct region_table *regions, size_t from)
+{
+	const struct region *first = &regions->entries[from];
+	size_t to = from + 1;
+	while (to < regions->count && regions->entries[to].tracked &&
+	       regions->entries[to].kind == first->kind &&
+	       interesting_file_pages(&regions->entries[to]) == interesting_file_pages(first))
+		to++;
+	return to;
+}
+
+/* Hands the ranges found to `visit`, cut at the borders of regions. */
+static int deliver(const struct region_table *regions, size_t *cursor, const struct page_region *ranges,
+		   size_t count, rt_track_visit visit, void *context)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = ranges[i].start;
+		while (start < ranges[i].end) {
+			while (*cursor < regions->count && regions->entries[*cursor].end <= start)
+				(*cursor)++;
+			if (*cursor == regions->count)
+				return 0;
+			const struct region *region = &regions->entries[*cursor];
+			if (start < region->start)
+				start = region->start;
+			uint64_t end = ranges[i].end < region->end ? ranges[i].end : region->end;
+			if (start >= end)
+				break;
+			int result = region->tracked
+					     ? visit(context, region, start, end, ranges[i].categories)
+					     : 0;
+			if (result < 0)
+				return result;
+			start = end;
+		}
+	}
+	return 0;
+}
+
+static int scan_run(struct rt_tracker *tracker, const struct region_table *regions, size_t from, size_t to,
+		    struct pm_scan_arg *filter, rt_track_visit visit, void *context)
+{
+	size_t cursor = from;
+	uint64_t end = regions->entries[to - 1].end;
+	uint64_t position = regions->entries[from].start;
+	bool registered = false;
+	while (position < end) {
+		struct pm_scan_arg scan = *filter;
+		scan.size = sizeof(scan);
+		scan.flags |= PM_SCAN_CHECK_WPASYNC;
+		scan.start = position;
+		scan.end = end;
+		scan.vec = (uint64_t)tracker->vector;
+		scan.vec_len = SCAN_VECTOR;
+		long found = rt_sys_ioctl(tracker->pagemap_fd, PAGEMAP_SCAN, &scan);
+		if (found == -EPERM && !registered) {
+			/* A mapping that is new since the last scan: all of it counts as written. */
+			register_regions(tracker, regions, from, to);
+			registered = true;
+			continue;
+		}
+		if (found < 0)
+			return (int)found;
+		int result = deliver(regions, &cursor, tracker->vector, (size_t)found, visit, context);
+		if (result < 0)
+			return result;
+		position = scan.walk_end;
+	}
+	return 0;
+}
+
+/* A run that changed under a running program: each region by itself, the vanished ones left out. */
+static int scan_one_by_one(struct rt_tracker *tracker, const struct region_table *regions, size_t from,
+			   size_t to, struct pm_scan_arg *filter, rt_track_visit visit, void *context)
+{
+	for (size_t i = from; i < to; i++) {
+		int result = scan_run(tracker, regions, i, i + 1, filter, visit, context);
+		if (result < 0 && result != -EPERM)
+			return result;
+	}
+	return 0;
+}
+
+int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,
+			rt_track_visit visit, void *context)
+{
+	for (size_t from = 0, to; from < regions->count; from = to) {
+		to = from + 1;
+		if (!regions->entries[from].tracked)
+			continue;
+		to = end_of_run(regions, from);
+		uint64_t inverted = PAGE_IS_PFNZERO;
+		if (!interesting_file_pages(&regions->entries[from]) &&
+		    regions->entries[from].kind != REGION_ANONYMOUS)
+			inverted |= PAGE_IS_FILE;
+		struct pm_scan_arg filter = {
+			.flags = PM_SCAN_WP_MATCHING,
+			.category_inverted = inverted,
+			.category_mask = PAGE_IS_WRITTEN | inverted,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT,
+		};
+		int result = scan_run(tracker, regions, from, to, &filter, visit, context);
+		if (result == -EPERM)
+			result = scan_one_by_one(tracker, regions, from, to, &filter, visit, context);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *regions,
+		      rt_track_visit visit, void *context)
+{
+	for (size_t from = 0, to; from < regions->count; from = to) {
+		to = from + 1;
+		if (!regions->entries[from].tracked)
+			continue;
+		to = end_of_run(regions, from);
+		struct pm_scan_arg filter = {
+			.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO,
+		};
+		/* In private anonymous memory no page belongs to a file; not asking saves a look-up a page. */
+		if (regions->entries[from].kind != REGION_ANONYMOUS || regions->entries[from].capture_all)
+			filter.return_mask |= PAGE_IS_FILE;
+		int result = scan_run(tracker, regions, from, to, &filter, visit, context);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static int visit_nothing(void *context, const struct region *region, uint64_t start, uint64_t end,
+			 uint64_t categories)
+{
+	(void)context, (void)region, (void)start, (void)end, (void)categories;
+	return 0;
+}
+
+int rt_track_forget_all(struct rt_tracker *tracker, const struct region_table *regions)
+{
+	for (size_t i = 0; i < regions->count; i++)
+		if (regions->entries[i].tracked)
+			register_regions(tracker, regions, i, i + 1);
+	return rt_track_scan_dirty(tracker, regions, visit_nothing, NULL);
+}
+
+/* ---- self-test ---- */
+
+struct self_test {
+	uint64_t base;
+	uint64_t written; /* bit per page, from the last scan */
+};
+
+static int note_written(void *context, const struct region *region, uint64_t start, uint64_t end,
+			uint64_t categories)
+{
+	struct self_test *test = context;
+	if (!rt_track_has_contents(region, categories) || !(categories & PAGE_IS_WRITTEN))
+		return 0;
+	for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
+		test->written |= 1UL << ((page - test->base) / RT_PAGE_SIZE);
+	return 0;
+}
+
+static int expect_written(struct rt_tracker *tracker, const struct region_table *regions,
+			  struct self_test *test, uint64_t expected)
+{
+	test->written = 0;
+	int result = rt_track_scan_all(tracker, regions, note_written, test);
+	if (result < 0)
+		return result;
+	return test->written == expected ? 0 : -EPROTO;
+}
+
+/* The shapes relied on, on eight pages of anonymous memory. */
+static int run_self_test(struct rt_tracker *tracker, volatile char *memory, const char **step)
+{
+	struct region region = {
+		.start = (uint64_t)memory,
+		.end = (uint64_t)memory + 8 * RT_PAGE_SIZE,
+		.kind = REGION_ANONYMOUS,
+		.tracked = true,
+	};
+	struct region_table regions = {.entries = &region, .count = 1};
+	struct self_test test = {.base = (uint64_t)memory};
+	int result;
+
+	memory[0] = memory[RT_PAGE_SIZE] = memory[2 * RT_PAGE_SIZE] = 1;
+	*step = "finding the pages written before tracking began";
+	if ((result = expect_written(tracker, &regions, &test, 7)) < 0)
+		return result;
+	*step = "protecting pages again";
+	if ((result = rt_track_scan_dirty(tracker, &regions, visit_nothing, NULL)) < 0 ||
+	    (result = expect_written(tracker, &regions, &test, 0)) < 0)
+		return result;
+	*step = "finding a page written after";
+	memory[RT_PAGE_SIZE] = 2;
+	memory[5 * RT_PAGE_SIZE] = 2;
+	if ((result = expect_written(tracker, &regions, &test, 2 | 32)) < 0)
+		return result;
+	*step = "seeing a discarded page as gone";
+	rt_syscall(SYS_madvise, memory + 2 * RT_PAGE_SIZE, RT_PAGE_SIZE, MADV_DONTNEED);
+	rt_track_scan_dirty(tracker, &regions, visit_nothing, NULL);
+	if ((result = expect_written(tracker, &regions, &test, 0)) < 0)
+		return result;
+	*step = "finding a page written after it was discarded";
+	memory[2 * RT_PAGE_SIZE] = 3;
+	return expect_written(tracker, &regions, &test, 4);
+}
+
+int rt_track_self_test(const char **step)
+{
+	struct rt_tracker *tracker = NULL;
+	*step = "opening /proc/self/pagemap";
+	int pagemap = rt_sys_openat(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+	if (pagemap < 0)
+		return pagemap;
+	*step = "userfaultfd with UFFD_FEATURE_WP_ASYNC (Linux 6.7 or later)";
+	int uffd = rt_track_open_uffd();
+	int result = uffd < 0 ? uffd : rt_track_open(pagemap, uffd, &tracker);
+	if (result == 0) {
+		void *memory = rt_memory_map(8 * RT_PAGE_SIZE);
+		result = memory ? run_self_test(tracker, memory, step) : -ENOMEM;
+		rt_memory_unmap(memory, 8 * RT_PAGE_SIZE);
+		rt_memory_unmap(tracker, sizeof(*tracker));
+	}
+	if (uffd >= 0)
+		rt_sys_close(uffd);
+	rt_sys_close(pagemap);
+	return result;
+}

@@ -1,0 +1,85 @@
+/*
+ * RESPCT_VERIFY: while the threads are parked, everything the store would restore is compared
+ * with memory. A difference is a defect of the runtime; the process ends with the address.
+ */
+#include <signal.h>
+#include <string.h>
+
+#include "engine.h"
+#include "message.h"
+#include "sys.h"
+#include "thread.h"
+#include "uapi.h"
+
+static void fail(const char *what, uint64_t address)
+{
+	rt_say("verify: %s at 0x%lx", what, (unsigned long)address);
+	struct rt_kernel_sigaction action = {.handler = (void *)SIG_DFL};
+	uint64_t mask = 1UL << (SIGABRT - 1);
+	rt_syscall(SYS_rt_sigaction, SIGABRT, &action, NULL, sizeof(uint64_t));
+	rt_syscall(SYS_rt_sigprocmask, 1 /* SIG_UNBLOCK */, &mask, NULL, sizeof(mask));
+	rt_syscall(SYS_kill, rt_root.pid, SIGABRT);
+	rt_syscall(SYS_exit_group, 125);
+}
+
+/* The kernel writes a thread's rseq area whenever it moves the thread, parked or not. */
+static bool in_rseq_area(const struct engine *engine, uint64_t address)
+{
+	for (int i = 0; i < engine->thread_count; i++) {
+		const struct rt_thread *record = engine->threads[i].record;
+		if (record != NULL && record->rseq_address != 0 && address >= record->rseq_address &&
+		    address < record->rseq_address + record->rseq_length)
+			return true;
+	}
+	return false;
+}
+
+static void compare_page(struct engine *engine, const struct region *region, uint64_t page)
+{
+	const uint8_t *stored = rt_store_page(engine->store, page);
+	if (stored == NULL)
+		fail("page missing in the store", page);
+	if (rt_read_page(engine, region, page, engine->copy_buffer) < 0)
+		fail("page cannot be read", page);
+	if (memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)
+		return;
+	for (uint64_t i = 0; i < RT_PAGE_SIZE; i++)
+		if (stored[i] != (uint8_t)engine->copy_buffer[i] && !in_rseq_area(engine, page + i))
+			fail("memory differs from the store", page + i);
+}
+
+static int verify_range(void *context, const struct region *region, uint64_t start, uint64_t end,
+			uint64_t categories)
+{
+	struct engine *engine = context;
+	if (rt_track_has_contents(region, categories)) {
+		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
+			compare_page(engine, region, page);
+	} else if (!region->capture_all && rt_store_count(engine->store, start, end) != 0) {
+		fail("the store has a page where memory has none", start);
+	}
+	return 0;
+}
+
+/* Nothing may be stored outside the tracked regions. */
+static void verify_gaps(struct engine *engine)
+{
+	uint64_t at = 0;
+	for (size_t i = 0; i <= engine->regions.count; i++) {
+		const struct region *region = &engine->regions.entries[i];
+		bool last = i == engine->regions.count;
+		if (!last && !region->tracked)
+			continue;
+		uint64_t page, end = last ? ~0UL & ~(RT_PAGE_SIZE - 1) : region->start;
+		if (end > at && rt_store_next_page(engine->store, at, end, &page))
+			fail("the store has a page outside every mapping", page);
+		at = last ? end : region->end;
+	}
+}
+
+void rt_verify(struct engine *engine)
+{
+	verify_gaps(engine);
+	if (rt_track_scan_all(engine->tracker, &engine->regions, verify_range, engine) < 0)
+		fail("the scan failed", 0);
+}

@@ -1,0 +1,16 @@
+/*
+ * Placement: the program's anonymous memory goes to a fixed window of addresses, in few large
+ * mappings, apart from libraries and stacks. Any thread, any time, before the runtime starts too.
+ */
+#ifndef RT_WINDOW_H
+#define RT_WINDOW_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+enum rt_window_part { RT_WINDOW_HEAP, RT_WINDOW_MAPS, RT_WINDOW_STACKS };
+
+/* Like mmap() of anonymous memory with no address asked for. MAP_FAILED and errno on failure. */
+void *rt_window_map(enum rt_window_part part, size_t length, int prot, int flags);
+
+#endif

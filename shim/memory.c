@@ -1,0 +1,62 @@
+/* Memory: where anonymous mappings and the allocator's extents are placed; the rest of malloc's family. */
+#include <errno.h>
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "heap.h"
+#include "next.h"
+#include "sys.h"
+#include "window.h"
+
+/* Mappings whose place is not the program's own choice and not the kernel's business. */
+static bool is_placeable(const void *address, int flags)
+{
+	const int own_place = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT | MAP_GROWSDOWN | MAP_HUGETLB;
+	return address == NULL && (flags & MAP_ANONYMOUS) && (flags & own_place) == 0;
+}
+
+SHIM_EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	if (is_placeable(address, flags))
+		return rt_window_map(RT_WINDOW_MAPS, length, prot, flags);
+	return SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);
+}
+
+SHIM_EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	return mmap(address, length, prot, flags, fd, offset);
+}
+
+void *shim_heap_mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	if (is_placeable(address, flags))
+		return rt_window_map(RT_WINDOW_HEAP, length, prot, flags);
+	void *block = rt_sys_mmap(address, length, prot, flags, fd, offset);
+	if (!rt_is_error(block))
+		return block;
+	errno = -(int)(intptr_t)block;
+	return MAP_FAILED;
+}
+
+/* Members of the family that the allocator lacks: libc's own would use libc's heap. */
+SHIM_EXPORT void *reallocarray(void *block, size_t count, size_t size)
+{
+	size_t bytes;
+	if (__builtin_mul_overflow(count, size, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(block, bytes);
+}
+
+SHIM_EXPORT void *pvalloc(size_t size)
+{
+	if (size > SIZE_MAX - RT_PAGE_SIZE) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return valloc(size ? RT_PAGE_ALIGN_UP(size) : RT_PAGE_SIZE);
+}

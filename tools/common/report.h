@@ -1,0 +1,15 @@
+/* How the commands talk: one line on stderr, and the exit status that goes with it. */
+#ifndef TOOLS_REPORT_H
+#define TOOLS_REPORT_H
+
+#define EXIT_TOOL_FAILED 125 /* the command itself failed, as env(1) has it */
+#define EXIT_NOT_EXECUTABLE 126
+#define EXIT_NOT_FOUND 127
+
+/* Prints "COMMAND: " + the text + newline. */
+void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* report(), then exit(EXIT_TOOL_FAILED). */
+void refuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+#endif

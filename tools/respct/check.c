@@ -1,0 +1,103 @@
+/* respct check: what this machine can do, one line each. */
+#include <argp.h>
+#include <errno.h>
+#include <linux/sched.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "common/report.h"
+#include "message.h"
+#include "store/persist.h"
+#include "track.h"
+
+static bool check_tracking(void)
+{
+	const char *step = "";
+	int result = rt_track_self_test(&step);
+	if (result == 0)
+		printf("tracking: userfaultfd WP_ASYNC + PAGEMAP_SCAN\n");
+	else
+		printf("tracking: none: %s: %s\n", step, rt_error_text(result));
+	return result == 0;
+}
+
+/* Tries to create a child, which ends at once. */
+static int try_clone(uint64_t flags, pid_t tid)
+{
+	struct clone_args arguments = {
+		.flags = flags,
+		.exit_signal = SIGCHLD,
+		.set_tid = tid ? (uint64_t)&tid : 0,
+		.set_tid_size = tid ? 1 : 0,
+	};
+	long result = syscall(SYS_clone3, &arguments, sizeof(arguments));
+	if (result == 0)
+		_exit(0);
+	if (result < 0)
+		return -errno;
+	waitpid((pid_t)result, NULL, 0);
+	return 0;
+}
+
+/* A number that was just in use is free again. */
+static pid_t free_number(void)
+{
+	pid_t child = fork();
+	if (child == 0)
+		_exit(0);
+	waitpid(child, NULL, 0);
+	return child;
+}
+
+static bool check_restore(void)
+{
+	bool direct = try_clone(0, free_number()) == 0;
+	uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | (geteuid() == 0 ? 0 : CLONE_NEWUSER);
+	int result = try_clone(flags, 0);
+	printf("restore: %s%s\n", direct ? "process numbers can be chosen" : "process numbers cannot be chosen",
+	       result == 0 ? "; pid namespaces are permitted" : "; pid namespaces are not permitted");
+	if (!direct && result < 0)
+		printf("restore: impossible here: allow user namespaces (kernel.unprivileged_userns_clone, "
+		       "kernel.apparmor_restrict_unprivileged_userns) or run as root\n");
+	return direct || result == 0;
+}
+
+static void check_place(void)
+{
+	char base[PATH_MAX];
+	int dax = default_base(base);
+	printf("store: %s (survives %s)\n", base, dax ? "a loss of power" : "the process, not a loss of power");
+	printf("libpmem: %s\n", rt_persist_load_libpmem() == 0 ? "yes" : "no");
+}
+
+static error_t parse_nothing(int key, char *argument, struct argp_state *state)
+{
+	(void)state;
+	if (key == ARGP_KEY_ARG)
+		refuse("%s: no argument is wanted here (try --help)", argument);
+	return ARGP_ERR_UNKNOWN;
+}
+
+int command_check(int argc, char **argv)
+{
+	static const struct argp parser = {
+		.parser = parse_nothing,
+		.doc = "Say what this machine can do."
+		       "\vExit status 0: programs can be protected and restored here; 1: they cannot."};
+	struct utsname name;
+	argp_err_exit_status = EXIT_TOOL_FAILED;
+	argp_parse(&parser, argc, argv, 0, NULL, NULL);
+	uname(&name);
+	printf("kernel: %s %s\n", name.release, name.machine);
+	bool tracking = check_tracking();
+	bool restore = check_restore();
+	check_place();
+	return tracking && restore ? 0 : 1;
+}

@@ -1,0 +1,287 @@
+/* respct ls, stat and inspect: what stores hold. */
+#include <argp.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "common/report.h"
+#include "engine.h"
+#include "manifest.h"
+
+#define NS_PER_S 1000000000L
+
+struct store *open_for_reading(const char *directory)
+{
+	struct store *store;
+	if (rt_store_open(directory, false, 3, &store, NULL) < 0)
+		refuse("%s: %s", directory, rt_store_problem());
+	return store;
+}
+
+const char *state_name(enum store_state state)
+{
+	return state == STORE_ENDED ? "ended" : state == STORE_RUNNING ? "running" : "empty";
+}
+
+/* Who holds the store's lock tells whether its process lives. */
+int live_process(const char *directory)
+{
+	char path[PATH_MAX];
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	snprintf(path, sizeof(path), "%s/lock", directory);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return 0;
+	int result = fcntl(fd, F_GETLK, &lock);
+	close(fd);
+	if (result < 0 || lock.l_type == F_UNLCK)
+		return 0;
+	return lock.l_pid > 0 ? lock.l_pid : -1;
+}
+
+/* A directory argument and nothing else. */
+struct show_options {
+	const char *directory;
+	const char *page;
+};
+
+static error_t parse_show(int key, char *argument, struct argp_state *state)
+{
+	struct show_options *options = state->input;
+	switch (key) {
+	case 'p':
+		options->page = argument;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (options->directory != NULL)
+			refuse("one store at a time (try --help)");
+		options->directory = argument;
+		return 0;
+	case ARGP_KEY_END:
+		if (options->directory == NULL)
+			refuse("which store? (try --help)");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* ---- stat ---- */
+
+static int compare_samples(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+static void print_statistics(const char *directory)
+{
+	static struct engine_statistics statistics;
+	char path[PATH_MAX];
+	snprintf(path, sizeof(path), "%s/statistics", directory);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return;
+	ssize_t got = read(fd, &statistics, sizeof(statistics));
+	close(fd);
+	if (got != (ssize_t)sizeof(statistics) || statistics.stops == 0)
+		return;
+	uint64_t samples = statistics.stops < PARKED_SAMPLES ? statistics.stops : PARKED_SAMPLES;
+	qsort(statistics.parked_ns, samples, sizeof(uint32_t), compare_samples);
+	printf("checkpoints: %lu\n", (unsigned long)statistics.checkpoints);
+	printf("abandoned: %lu\n", (unsigned long)statistics.abandoned);
+	printf("pages_written: %lu\n", (unsigned long)(statistics.pages_written + statistics.pages_precopied));
+	printf("pages_in_stop: %lu\n", (unsigned long)statistics.pages_written);
+	printf("stragglers: %lu\n", (unsigned long)statistics.stragglers);
+	printf("parked_us_median: %.1f\n", statistics.parked_ns[samples / 2] / 1e3);
+	printf("parked_us_p99: %.1f\n", statistics.parked_ns[samples * 99 / 100] / 1e3);
+	printf("parked_us_max: %.1f\n", (double)statistics.parked_ns_max / 1e3);
+}
+
+int command_stat(int argc, char **argv)
+{
+	static const struct argp parser = {
+		.parser = parse_show, .args_doc = "STORE", .doc = "Show figures of a store, one \"key: value\" a line."};
+	struct show_options options = {0};
+	struct store_status status;
+	argp_err_exit_status = EXIT_TOOL_FAILED;
+	argp_parse(&parser, argc, argv, 0, NULL, &options);
+	struct store *store = open_for_reading(options.directory);
+	rt_store_status(store, &status);
+	printf("state: %s\n", state_name(status.state));
+	if (status.state == STORE_ENDED)
+		printf("exit_status: %d\n", WEXITSTATUS(status.exit_status));
+	int pid = live_process(options.directory);
+	printf("alive: %s\n", pid ? "yes" : "no");
+	if (pid > 0)
+		printf("pid: %d\n", pid);
+	printf("epoch: %lu\n", (unsigned long)status.epoch);
+	printf("commit_time_ns: %ld\n", (long)status.commit_time_ns);
+	printf("pages: %lu\n", (unsigned long)status.page_count);
+	printf("bytes: %lu\n", (unsigned long)status.bytes_on_media);
+	printf("durability: %s\n", status.durability == STORE_DURABILITY_POWER ? "power" : "process");
+	printf("persistent_memory: %s\n", status.is_pmem ? "yes" : "no");
+	print_statistics(options.directory);
+	rt_store_close(store);
+	return 0;
+}
+
+/* ---- ls ---- */
+
+static void print_row(const char *base, const char *name)
+{
+	char path[PATH_MAX + 256];
+	struct store *store;
+	struct store_status status;
+	struct timespec now;
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	if (rt_store_open(path, false, 3, &store, NULL) < 0) {
+		printf("%-9s %8s %10s  %s\n", "damaged", "-", "-", path);
+		return;
+	}
+	rt_store_status(store, &status);
+	clock_gettime(CLOCK_REALTIME, &now);
+	const char *state = live_process(path) ? "alive" : status.state == STORE_RUNNING ? "crashed" : state_name(status.state);
+	double age = status.epoch ? (double)(now.tv_sec * NS_PER_S + now.tv_nsec - status.commit_time_ns) / 1e9 : 0;
+	printf("%-9s %8.1fs %7.1f MiB  %s\n", state, age, (double)status.bytes_on_media / (1 << 20), path);
+	rt_store_close(store);
+}
+
+static error_t parse_nothing(int key, char *argument, struct argp_state *state)
+{
+	(void)state;
+	if (key == ARGP_KEY_ARG)
+		refuse("%s: no argument is wanted here (try --help)", argument);
+	return ARGP_ERR_UNKNOWN;
+}
+
+int command_ls(int argc, char **argv)
+{
+	static const struct argp parser = {.parser = parse_nothing, .doc = "List the stores in the default place."};
+	char base[PATH_MAX];
+	argp_err_exit_status = EXIT_TOOL_FAILED;
+	argp_parse(&parser, argc, argv, 0, NULL, NULL);
+	default_base(base);
+	struct dirent **entries;
+	int count = scandir(base, &entries, NULL, alphasort);
+	if (count < 0)
+		refuse("%s: %s", base, strerror(errno));
+	printf("%-9s %9s %11s  %s\n", "STATE", "AGE", "SIZE", "STORE");
+	for (int i = 0; i < count; i++) {
+		if (entries[i]->d_name[0] != '.')
+			print_row(base, entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	return 0;
+}
+
+/* ---- inspect ---- */
+
+static int print_page(struct store *store, const char *address)
+{
+	char *end;
+	uint64_t page = strtoull(address, &end, 0);
+	if (*end != '\0' || address[0] == '\0')
+		refuse("%s: not an address", address);
+	const void *contents = rt_store_page(store, page & ~4095UL);
+	if (contents == NULL)
+		return 1;
+	return fwrite(contents, 4096, 1, stdout) == 1 ? 0 : EXIT_TOOL_FAILED;
+}
+
+static void print_region(struct store *store, const struct manifest_region *region, uint32_t length)
+{
+	static const char *const kinds[] = {"?", "private", "private file", "shared file", "shared", "kernel"};
+	const char *path = region->path_length
+				   ? rt_manifest_string(region, length, sizeof(*region), region->path_length)
+				   : "";
+	printf("region %012lx-%012lx %c%c%c %-12s %8lu pages  %s\n", (unsigned long)region->start,
+	       (unsigned long)region->end, region->prot & 1 ? 'r' : '-', region->prot & 2 ? 'w' : '-',
+	       region->prot & 4 ? 'x' : '-', kinds[region->kind <= REGION_SPECIAL ? region->kind : 0],
+	       (unsigned long)rt_store_count(store, region->start, region->end), path ? path : "?");
+}
+
+static void print_descriptor(const void *payload, uint32_t length)
+{
+	static const char *const kinds[DESCRIPTOR_KINDS] = {
+		"?",	"lost",	 "file",     "file without a name", "directory", "device",    "terminal", "path",
+		"pipe", "fifo",	 "eventfd",  "timerfd",		    "signalfd",	 "inotify",   "epoll",	  "listening socket",
+		"socket", "socket pair", "connection to the outside"};
+	const struct manifest_descriptor *descriptor = payload;
+	size_t name_at = sizeof(*descriptor) + descriptor->payload_length;
+	const char *name = descriptor->name_length
+				   ? rt_manifest_string(payload, length, name_at, descriptor->name_length)
+				   : "";
+	printf("descriptor %d %s %s", descriptor->number,
+	       kinds[descriptor->kind < DESCRIPTOR_KINDS ? descriptor->kind : 0], name ? name : "?");
+	if (descriptor->shared_with >= 0)
+		printf(" shared with %d", descriptor->shared_with);
+	printf("\n");
+}
+
+static void print_record(struct store *store, uint32_t kind, const void *payload, uint32_t length)
+{
+	if (kind == MANIFEST_PROCESS && length == sizeof(struct manifest_process)) {
+		const struct manifest_process *process = payload;
+		printf("process %d, user %u, group %u, %u threads\n", process->pid, process->uid[0], process->gid[0],
+		       process->thread_count);
+	} else if (kind == MANIFEST_PATH && length > sizeof(struct manifest_path)) {
+		const struct manifest_path *path = payload;
+		const char *text = rt_manifest_string(payload, length, sizeof(*path), path->length);
+		printf("%s %s\n", path->role == PATH_CWD ? "directory" : "program", text ? text : "?");
+	} else if (kind == MANIFEST_REGION && length >= sizeof(struct manifest_region)) {
+		print_region(store, payload, length);
+	} else if (kind == MANIFEST_THREAD && length == sizeof(struct manifest_thread)) {
+		const struct manifest_thread *thread = payload;
+		printf("thread %d \"%.16s\" at %012lx\n", thread->tid, thread->name, (unsigned long)thread->context);
+	} else if (kind == MANIFEST_DESCRIPTOR && length >= sizeof(struct manifest_descriptor)) {
+		print_descriptor(payload, length);
+	} else if (kind == MANIFEST_SIGNAL && length == sizeof(struct manifest_signal)) {
+		const struct manifest_signal *action = payload;
+		printf("signal %u %s\n", action->number, action->handler == 1 ? "ignored" : "caught");
+	}
+}
+
+int command_inspect(int argc, char **argv)
+{
+	static const struct argp_option argp_options[] = {
+		{"page", 'p', "ADDRESS", 0,
+		 "Write the 4096 bytes of the page at ADDRESS to standard output; exit status 1 when it is not stored", 0},
+		{0},
+	};
+	static const struct argp parser = {.options = argp_options,
+					   .parser = parse_show,
+					   .args_doc = "STORE",
+					   .doc = "Show what the checkpoint in a store holds, after checking all of it."};
+	struct show_options options = {0};
+	struct store_status status;
+	argp_err_exit_status = EXIT_TOOL_FAILED;
+	argp_parse(&parser, argc, argv, 0, NULL, &options);
+	struct store *store = open_for_reading(options.directory);
+	if (options.page != NULL)
+		return print_page(store, options.page);
+	if (rt_store_check(store) < 0)
+		refuse("%s: %s", options.directory, rt_store_problem());
+	rt_store_status(store, &status);
+	printf("state %s, epoch %lu, %lu pages, all checksums right\n", state_name(status.state),
+	       (unsigned long)status.epoch, (unsigned long)status.page_count);
+	struct manifest_reader reader = {0};
+	reader.bytes = rt_store_manifest(store, &reader.length);
+	uint32_t kind, length;
+	const void *payload;
+	while (reader.bytes != NULL && rt_manifest_next(&reader, &kind, &payload, &length) == 1)
+		print_record(store, kind, payload, length);
+	rt_store_close(store);
+	return 0;
+}

@@ -1,0 +1,301 @@
+/* The phases of bringing descriptors back, and what their files share; see descriptors_private.h. */
+#include "descriptors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "descriptors_private.h"
+
+#define SETTABLE_FLAGS (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
+
+static int open_lost(struct restoration *restoration, struct entry *entry)
+{
+	return restore_lose(restoration, entry, "it could not be captured");
+}
+
+/* Per kind: how it is made, and what of it changes something outside the process. */
+static const struct {
+	restore_step *open;
+	restore_step *commit; /* NULL: nothing */
+} kinds[DESCRIPTOR_KINDS] = {
+	[DESCRIPTOR_LOST] = {open_lost, NULL},
+	[DESCRIPTOR_REGULAR] = {restore_open_regular, restore_commit_regular},
+	[DESCRIPTOR_DELETED] = {restore_open_deleted, NULL},
+	[DESCRIPTOR_DIRECTORY] = {restore_open_directory, NULL},
+	[DESCRIPTOR_DEVICE] = {restore_open_device, NULL},
+	[DESCRIPTOR_TERMINAL] = {restore_open_terminal, NULL},
+	[DESCRIPTOR_PATH] = {restore_open_path, NULL},
+	[DESCRIPTOR_PIPE] = {restore_open_pipe, NULL},
+	[DESCRIPTOR_FIFO] = {restore_open_pipe, restore_commit_fifo},
+	[DESCRIPTOR_EVENTFD] = {restore_open_eventfd, NULL},
+	[DESCRIPTOR_TIMERFD] = {restore_open_timerfd, NULL},
+	[DESCRIPTOR_SIGNALFD] = {restore_open_signalfd, NULL},
+	[DESCRIPTOR_INOTIFY] = {restore_open_inotify, NULL},
+	[DESCRIPTOR_EPOLL] = {restore_open_epoll, NULL},
+	[DESCRIPTOR_LISTENING] = {restore_open_socket, restore_commit_socket},
+	[DESCRIPTOR_UNCONNECTED] = {restore_open_socket, restore_commit_socket},
+	[DESCRIPTOR_PAIR] = {restore_open_pair, NULL},
+	[DESCRIPTOR_CONNECTION] = {restore_open_connection, NULL},
+};
+
+/* ---- messages ---- */
+
+int restore_refuse(struct restoration *restoration, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(restoration->problem, restoration->problem_size, format, arguments);
+	va_end(arguments);
+	return -1;
+}
+
+void restore_warn(const struct restoration *restoration, const char *format, ...)
+{
+	char text[PATH_MAX + 256];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	dprintf(restoration->own[2], "respct-restore: %s\n", text);
+}
+
+/* ---- descriptors at temporary numbers ---- */
+
+int restore_move_up(const struct restoration *restoration, int fd)
+{
+	if (fd < 0)
+		return -1;
+	int moved = fcntl(fd, F_DUPFD_CLOEXEC, restoration->base);
+	int error = errno;
+	close(fd);
+	if (moved >= restoration->keep_from) {
+		close(moved);
+		error = EMFILE;
+		moved = -1;
+	}
+	errno = moved < 0 && error == EINVAL ? EMFILE : error;
+	return moved;
+}
+
+/* O_PATH: read, write, poll and the rest give EBADF, close and dup work. */
+int restore_lose(struct restoration *restoration, struct entry *entry, const char *reason)
+{
+	entry->temporary = restore_move_up(restoration, open("/dev/null", O_PATH | O_CLOEXEC));
+	if (entry->temporary < 0)
+		return restore_refuse(restoration, "cannot make descriptor %d: %s", entry->record.number,
+				      strerror(errno));
+	entry->lost = true;
+	restore_warn(restoration, "descriptor %d (%s) is not restored: %s", entry->record.number,
+		     *entry->name ? entry->name : "socket", reason);
+	return 0;
+}
+
+int restore_reopen(int fd, int flags)
+{
+	char path[32];
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC | O_NOCTTY);
+}
+
+struct entry *restore_find(struct restoration *restoration, int number)
+{
+	size_t low = 0, high = restoration->count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (restoration->entries[middle].record.number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	bool found = low < restoration->count && restoration->entries[low].record.number == number;
+	return found ? &restoration->entries[low] : NULL;
+}
+
+/* ---- phases ---- */
+
+/* Temporary numbers: above the program's; the soft limit is lifted for as long as they are used. */
+static int prepare_numbers(struct restoration *restoration, struct rlimit *before)
+{
+	restoration->base = 3;
+	if (restoration->count > 0 && restoration->entries[restoration->count - 1].record.number >= 3)
+		restoration->base = restoration->entries[restoration->count - 1].record.number + 1;
+	if (getrlimit(RLIMIT_NOFILE, before) < 0)
+		return restore_refuse(restoration, "cannot read the limit of open files: %s", strerror(errno));
+	struct rlimit lifted = {.rlim_cur = before->rlim_max, .rlim_max = before->rlim_max};
+	setrlimit(RLIMIT_NOFILE, &lifted);
+	for (int i = 0; i < 3; i++) {
+		/* A closed one counts as /dev/null. */
+		int copy = fcntl(i, F_DUPFD_CLOEXEC, restoration->base);
+		if (copy < 0 && errno == EBADF)
+			copy = restore_move_up(restoration, open("/dev/null", O_RDWR | O_CLOEXEC));
+		restoration->own[i] = copy;
+		if (copy < 0 || copy >= restoration->keep_from)
+			return restore_refuse(restoration,
+					      "no descriptors to spare: raise the limit of open files (ulimit -n)");
+	}
+	return 0;
+}
+
+static bool shares_another(struct restoration *restoration, const struct entry *entry)
+{
+	return entry->record.shared_with >= 0 && !restore_is_stand_in(restoration, entry);
+}
+
+static int open_one(struct restoration *restoration, struct entry *entry)
+{
+	if (restore_is_stand_in(restoration, entry))
+		return restore_stand_in(restoration, entry, entry->record.number);
+	return kinds[entry->record.kind].open(restoration, entry);
+}
+
+static int open_all(struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++) {
+		struct entry *entry = &restoration->entries[i];
+		/* The other half of a pair may have made this one already. */
+		if (shares_another(restoration, entry) || entry->temporary >= 0)
+			continue;
+		if (open_one(restoration, entry) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int commit_all(struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++) {
+		struct entry *entry = &restoration->entries[i];
+		restore_step *commit = kinds[entry->record.kind].commit;
+		if (commit != NULL && entry->record.shared_with < 0 && !entry->lost &&
+		    commit(restoration, entry) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Status flags belong to the open file description. Of one that is ours too, only O_NONBLOCK is
+ * set: its other flags are how the user has redirected us. */
+static void set_status_flags(const struct entry *entry)
+{
+	int settable = entry->stands_in ? O_NONBLOCK : SETTABLE_FLAGS;
+	int current = fcntl(entry->temporary, F_GETFL);
+	if (current < 0 || entry->lost || entry->record.kind == DESCRIPTOR_PATH)
+		return;
+	int wanted = (current & ~settable) | ((int)entry->record.flags & settable);
+	if (wanted != current)
+		fcntl(entry->temporary, F_SETFL, wanted);
+}
+
+static int place(struct restoration *restoration, struct entry *entry)
+{
+	const struct entry *source = entry;
+	if (shares_another(restoration, entry))
+		source = restore_find(restoration, entry->record.shared_with);
+	else
+		set_status_flags(entry);
+	if (dup3(source->temporary, entry->record.number, entry->record.close_on_exec ? O_CLOEXEC : 0) < 0)
+		return restore_refuse(restoration, "cannot place descriptor %d: %s", entry->record.number,
+				      strerror(errno));
+	return 0;
+}
+
+static int place_all(struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++)
+		if (place(restoration, &restoration->entries[i]) < 0)
+			return -1;
+	return 0;
+}
+
+static void attach_all(struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++) {
+		const struct entry *entry = &restoration->entries[i];
+		if (entry->record.kind == DESCRIPTOR_EPOLL && entry->record.shared_with < 0)
+			restore_attach_epoll(restoration, entry);
+	}
+}
+
+/* ---- the end ---- */
+
+static void close_between(int first, int last)
+{
+	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	for (int fd = first; fd <= last; fd++)
+		close(fd);
+}
+
+/* All below keep_from that is not the program's, the temporary ones too. */
+static void close_others(const struct restoration *restoration)
+{
+	int next = 0;
+	for (size_t i = 0; i < restoration->count; i++) {
+		close_between(next, restoration->entries[i].record.number - 1);
+		next = restoration->entries[i].record.number + 1;
+	}
+	close_between(next, restoration->keep_from - 1);
+}
+
+static void close_made(const struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++)
+		if (restoration->entries[i].temporary >= 0)
+			close(restoration->entries[i].temporary);
+	for (size_t i = 0; i < restoration->pipe_count; i++) {
+		close(restoration->pipes[i].ends[0]);
+		close(restoration->pipes[i].ends[1]);
+	}
+	for (int i = 0; i < 3; i++)
+		if (restoration->own[i] >= 0)
+			close(restoration->own[i]);
+	for (int i = 0; i < 2; i++)
+		if (restoration->listener[i] >= 0)
+			close(restoration->listener[i]);
+}
+
+static int run_phases(struct restoration *restoration)
+{
+	if (open_all(restoration) < 0 || commit_all(restoration) < 0) {
+		close_made(restoration);
+		return -1;
+	}
+	if (place_all(restoration) < 0)
+		return -1;
+	attach_all(restoration);
+	close_others(restoration);
+	return 0;
+}
+
+int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem,
+			size_t problem_size)
+{
+	struct restoration restoration = {
+		.keep_from = keep_from,
+		.own = {-1, -1, -1},
+		.listener = {-1, -1},
+		.problem = problem,
+		.problem_size = problem_size,
+	};
+	struct rlimit before;
+	int result = restore_parse(&restoration, manifest, length);
+	if (result == 0) {
+		result = prepare_numbers(&restoration, &before);
+		if (result == 0)
+			result = run_phases(&restoration);
+		else
+			close_made(&restoration);
+		setrlimit(RLIMIT_NOFILE, &before);
+	}
+	free(restoration.entries);
+	free(restoration.pipes);
+	return result;
+}

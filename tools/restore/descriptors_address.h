@@ -1,0 +1,34 @@
+/* Socket addresses of the restore; see descriptors_address.c. */
+#ifndef RESTORE_DESCRIPTORS_ADDRESS_H
+#define RESTORE_DESCRIPTORS_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define UNIX_PATH_SIZE (sizeof(((struct sockaddr_un *)0)->sun_path) + 1)
+#define ADDRESS_TEXT_SIZE 160
+
+enum path_state {
+	PATH_FREE,       /* nothing is there */
+	PATH_STALE,      /* a socket nobody listens on */
+	PATH_IN_USE,     /* a socket with a living owner */
+	PATH_OTHER_FILE, /* not a socket */
+	PATH_UNUSABLE,   /* it cannot be told: no permission */
+};
+
+/* As in messages: "127.0.0.1:80", "[::1]:80", "/run/name", "@abstract". */
+void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text, size_t size);
+
+/* The path of a unix address, terminated, in UNIX_PATH_SIZE bytes. False when it has none. */
+bool restore_unix_path(const struct sockaddr_storage *address, socklen_t length, char *path);
+
+/* What is at `path` now. Tries to connect a socket of `type`. */
+enum path_state restore_path_state(const struct sockaddr_storage *address, socklen_t length, const char *path,
+				   int type);
+
+/* Whether a file can be made or removed in the directory of `path`. */
+bool restore_may_create(const char *path);
+
+#endif

@@ -1,0 +1,157 @@
+/* eventfd, timerfd, signalfd, inotify, epoll. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "descriptors_private.h"
+
+#define NANOSECONDS 1000000000L
+#define SET_TICKS _IOW('T', 0, uint64_t) /* TFD_IOC_SET_TICKS; needs CONFIG_CHECKPOINT_RESTORE */
+#define COUNT_LIMIT (UINT64_MAX - 1)     /* the most an eventfd takes */
+
+static int keep(struct restoration *restoration, struct entry *entry, int fd)
+{
+	entry->temporary = restore_move_up(restoration, fd);
+	if (entry->temporary < 0)
+		return restore_refuse(restoration, "cannot make descriptor %d (%s): %s", entry->record.number,
+				      entry->name, strerror(errno));
+	return 0;
+}
+
+int restore_open_eventfd(struct restoration *restoration, struct entry *entry)
+{
+	const struct descriptor_eventfd *event = PAYLOAD(entry, struct descriptor_eventfd);
+	uint64_t count = event->count < COUNT_LIMIT ? event->count : COUNT_LIMIT;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | (event->semaphore ? EFD_SEMAPHORE : 0));
+	if (keep(restoration, entry, fd) < 0)
+		return -1;
+	if (count > 0 && write(entry->temporary, &count, sizeof(count)) < 0)
+		return restore_refuse(restoration, "cannot set descriptor %d (%s): %s", entry->record.number,
+				      entry->name, strerror(errno));
+	return 0;
+}
+
+/* ---- timers ---- */
+
+static struct timespec timespec_of(int64_t ns)
+{
+	return (struct timespec){.tv_sec = ns / NANOSECONDS, .tv_nsec = ns % NANOSECONDS};
+}
+
+/* An alarm clock wakes the machine and needs a capability: its plain clock is the next best. */
+static int create_timer(uint32_t clock)
+{
+	int fd = timerfd_create((int)clock, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (fd < 0 && errno == EPERM && (clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM))
+		fd = timerfd_create(clock == CLOCK_REALTIME_ALARM ? CLOCK_REALTIME : CLOCK_BOOTTIME,
+				    TFD_CLOEXEC | TFD_NONBLOCK);
+	return fd;
+}
+
+static int start_timer(int fd, const struct descriptor_timerfd *timer)
+{
+	struct itimerspec setting = {.it_value = timespec_of(timer->value_ns),
+				     .it_interval = timespec_of(timer->interval_ns)};
+	bool wall_clock = timer->clock == CLOCK_REALTIME || timer->clock == CLOCK_REALTIME_ALARM;
+	int flags = 0;
+	if (wall_clock && (timer->settime_flags & TFD_TIMER_ABSTIME))
+		flags = (int)timer->settime_flags & (TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET);
+	if (timerfd_settime(fd, flags, &setting, NULL) < 0)
+		return -1;
+	if (timer->ticks == 0 || ioctl(fd, SET_TICKS, &timer->ticks) == 0)
+		return 0;
+	/* A kernel that cannot set the count: expire at once, then go on with the period. */
+	setting.it_value = timespec_of(1);
+	return timerfd_settime(fd, 0, &setting, NULL);
+}
+
+int restore_open_timerfd(struct restoration *restoration, struct entry *entry)
+{
+	const struct descriptor_timerfd *timer = PAYLOAD(entry, struct descriptor_timerfd);
+	if (keep(restoration, entry, create_timer(timer->clock)) < 0)
+		return -1;
+	if (start_timer(entry->temporary, timer) < 0)
+		return restore_refuse(restoration, "cannot set descriptor %d (%s): %s", entry->record.number,
+				      entry->name, strerror(errno));
+	return 0;
+}
+
+/* ---- signalfd, inotify ---- */
+
+int restore_open_signalfd(struct restoration *restoration, struct entry *entry)
+{
+	const struct descriptor_signalfd *signals = PAYLOAD(entry, struct descriptor_signalfd);
+	int fd = (int)syscall(SYS_signalfd4, -1, &signals->mask, sizeof(signals->mask), O_CLOEXEC | O_NONBLOCK);
+	return keep(restoration, entry, fd);
+}
+
+int restore_open_inotify(struct restoration *restoration, struct entry *entry)
+{
+	uint32_t watches = PAYLOAD(entry, struct descriptor_inotify)->watches;
+	if (watches > 0)
+		restore_warn(restoration, "descriptor %d (%s) is restored without its %u watches",
+			     entry->record.number, entry->name, watches);
+	return keep(restoration, entry, inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+}
+
+/* ---- epoll ---- */
+
+int restore_open_epoll(struct restoration *restoration, struct entry *entry)
+{
+	return keep(restoration, entry, epoll_create1(EPOLL_CLOEXEC));
+}
+
+static bool is_disarmed(const struct descriptor_interest *interest)
+{
+	return (interest->events & EPOLLONESHOT) && !(interest->events & EPOLLERR);
+}
+
+/*
+ * A one-shot entry that has fired and waits for EPOLL_CTL_MOD cannot be added as such: adding
+ * arms it. So it is added alone, for everything, and what is ready fires here; what is not ready
+ * is left to fire for errors only.
+ */
+static int add_disarmed(int epoll, const struct descriptor_interest *interest, struct epoll_event *event)
+{
+	struct epoll_event fired;
+	event->events = EPOLLONESHOT | EPOLLIN | EPOLLOUT;
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, interest->number, event) < 0)
+		return -1;
+	if (epoll_wait(epoll, &fired, 1, 0) == 1)
+		return 0;
+	event->events = EPOLLONESHOT;
+	return epoll_ctl(epoll, EPOLL_CTL_MOD, interest->number, event);
+}
+
+static void add_interest(struct restoration *restoration, const struct entry *entry,
+			 const struct descriptor_interest *interest, bool disarmed)
+{
+	struct epoll_event event = {.events = interest->events, .data.u64 = interest->data};
+	const struct entry *watched = restore_find(restoration, interest->number);
+	if (watched == NULL || watched->lost) /* has been named */
+		return;
+	int result = disarmed ? add_disarmed(entry->record.number, interest, &event)
+			      : epoll_ctl(entry->record.number, EPOLL_CTL_ADD, interest->number, &event);
+	if (result < 0)
+		restore_warn(restoration, "descriptor %d (epoll) no longer watches descriptor %d (%s): %s",
+			     entry->record.number, interest->number, watched->name, strerror(errno));
+}
+
+/* The ones that must not fire first: while they are added the list holds nothing that may. */
+void restore_attach_epoll(struct restoration *restoration, const struct entry *entry)
+{
+	const struct descriptor_epoll *epoll = PAYLOAD(entry, struct descriptor_epoll);
+	const struct descriptor_interest *interests =
+		(const struct descriptor_interest *)(const void *)(entry->payload + sizeof(*epoll));
+	for (int armed = 0; armed <= 1; armed++)
+		for (uint32_t i = 0; i < epoll->count; i++)
+			if (is_disarmed(&interests[i]) != armed)
+				add_interest(restoration, entry, &interests[i], !armed);
+}

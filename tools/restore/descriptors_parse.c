@@ -1,0 +1,219 @@
+/* Reading the descriptor records of a manifest: every length and number is checked here, once. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "descriptors_private.h"
+
+/* ---- payloads ---- */
+
+bool restore_each_message(const struct entry *entry, size_t start,
+			  bool (*use)(void *context, const void *bytes, size_t length), void *context)
+{
+	size_t at = start, end = entry->record.payload_length;
+	while (at < end) {
+		struct descriptor_message message;
+		if (end - at < sizeof(message))
+			return false;
+		memcpy(&message, entry->payload + at, sizeof(message));
+		at += sizeof(message);
+		size_t padded = ((size_t)message.length + 7) & ~(size_t)7;
+		if (padded > end - at)
+			return false;
+		if (use != NULL && !use(context, entry->payload + at, message.length))
+			return false;
+		at += padded;
+	}
+	return at == end;
+}
+
+static bool valid_nothing(const struct entry *entry)
+{
+	(void)entry;
+	return true;
+}
+
+static bool valid_file(const struct entry *entry)
+{
+	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
+	return *entry->name == '/' && file->offset >= 0 && file->size <= INT64_MAX;
+}
+
+static bool valid_deleted(const struct entry *entry)
+{
+	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
+	return file->offset >= 0 && file->size <= entry->record.payload_length - sizeof(*file);
+}
+
+static bool valid_path(const struct entry *entry)
+{
+	return *entry->name == '/';
+}
+
+static bool valid_pipe(const struct entry *entry)
+{
+	return restore_each_message(entry, sizeof(struct descriptor_pipe), NULL, NULL);
+}
+
+static bool valid_fifo(const struct entry *entry)
+{
+	return *entry->name == '/' && valid_pipe(entry);
+}
+
+static bool valid_timerfd(const struct entry *entry)
+{
+	const struct descriptor_timerfd *timer = PAYLOAD(entry, struct descriptor_timerfd);
+	return timer->value_ns >= 0 && timer->interval_ns >= 0;
+}
+
+static bool valid_epoll(const struct entry *entry)
+{
+	const struct descriptor_epoll *epoll = PAYLOAD(entry, struct descriptor_epoll);
+	return epoll->count ==
+	       (entry->record.payload_length - sizeof(*epoll)) / sizeof(struct descriptor_interest);
+}
+
+static bool valid_address(const uint8_t *bytes, uint32_t length, uint32_t family)
+{
+	struct sockaddr address;
+	if (length == 0)
+		return true;
+	if (length < sizeof(sa_family_t) || length > sizeof(struct sockaddr_storage))
+		return false;
+	memcpy(&address, bytes, sizeof(address));
+	return address.sa_family == family;
+}
+
+static bool valid_family(uint32_t family)
+{
+	return family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK;
+}
+
+static bool valid_type(uint32_t type)
+{
+	return type == SOCK_STREAM || type == SOCK_DGRAM || type == SOCK_SEQPACKET || type == SOCK_RAW;
+}
+
+static bool valid_socket(const struct entry *entry)
+{
+	const struct descriptor_socket *socket = PAYLOAD(entry, struct descriptor_socket);
+	return valid_family(socket->family) && valid_type(socket->type) && socket->backlog >= 0 &&
+	       socket->receive_timeout_us >= 0 && socket->send_timeout_us >= 0 &&
+	       valid_address(socket->local, socket->local_length, socket->family) &&
+	       valid_address(socket->peer, socket->peer_length, socket->family);
+}
+
+static bool valid_pair(const struct entry *entry)
+{
+	const struct descriptor_socket *socket = PAYLOAD(entry, struct descriptor_socket);
+	return valid_socket(entry) && socket->family == AF_UNIX &&
+	       restore_each_message(entry, sizeof(*socket), NULL, NULL);
+}
+
+static bool valid_connection(const struct entry *entry)
+{
+	const struct descriptor_connection *connection = PAYLOAD(entry, struct descriptor_connection);
+	return valid_family(connection->family) && valid_type(connection->type);
+}
+
+/* Per kind: the least the payload holds, and what else must be true of it. */
+static const struct {
+	size_t size;
+	bool (*valid)(const struct entry *entry);
+} payloads[DESCRIPTOR_KINDS] = {
+	[DESCRIPTOR_LOST] = {0, valid_nothing},
+	[DESCRIPTOR_REGULAR] = {sizeof(struct descriptor_file), valid_file},
+	[DESCRIPTOR_DELETED] = {sizeof(struct descriptor_file), valid_deleted},
+	[DESCRIPTOR_DIRECTORY] = {sizeof(struct descriptor_file), valid_file},
+	[DESCRIPTOR_DEVICE] = {sizeof(struct descriptor_file), valid_file},
+	[DESCRIPTOR_TERMINAL] = {0, valid_nothing},
+	[DESCRIPTOR_PATH] = {0, valid_path},
+	[DESCRIPTOR_PIPE] = {sizeof(struct descriptor_pipe), valid_pipe},
+	[DESCRIPTOR_FIFO] = {sizeof(struct descriptor_pipe), valid_fifo},
+	[DESCRIPTOR_EVENTFD] = {sizeof(struct descriptor_eventfd), valid_nothing},
+	[DESCRIPTOR_TIMERFD] = {sizeof(struct descriptor_timerfd), valid_timerfd},
+	[DESCRIPTOR_SIGNALFD] = {sizeof(struct descriptor_signalfd), valid_nothing},
+	[DESCRIPTOR_INOTIFY] = {sizeof(struct descriptor_inotify), valid_nothing},
+	[DESCRIPTOR_EPOLL] = {sizeof(struct descriptor_epoll), valid_epoll},
+	[DESCRIPTOR_LISTENING] = {sizeof(struct descriptor_socket), valid_socket},
+	[DESCRIPTOR_UNCONNECTED] = {sizeof(struct descriptor_socket), valid_socket},
+	[DESCRIPTOR_PAIR] = {sizeof(struct descriptor_socket), valid_pair},
+	[DESCRIPTOR_CONNECTION] = {sizeof(struct descriptor_connection), valid_connection},
+};
+
+/* ---- records ---- */
+
+/* One that shares another's open file description refers to an earlier record of its kind. */
+static bool valid_sharing(struct restoration *restoration, const struct manifest_descriptor *record)
+{
+	const struct entry *first = restore_find(restoration, record->shared_with);
+	return first != NULL && first->record.shared_with == -1 && first->record.kind == record->kind &&
+	       record->payload_length == 0;
+}
+
+static bool parse_record(struct restoration *restoration, struct entry *entry, const void *payload,
+			 uint32_t length)
+{
+	struct manifest_descriptor *record = &entry->record;
+	if (length < sizeof(*record))
+		return false;
+	memcpy(record, payload, sizeof(*record));
+	size_t room = length - sizeof(*record);
+	if (record->payload_length > room || record->payload_length % 8 != 0 ||
+	    record->name_length > room - record->payload_length || record->kind < DESCRIPTOR_LOST ||
+	    record->kind >= DESCRIPTOR_KINDS || record->number < 0)
+		return false;
+	if (restoration->count > 0 &&
+	    record->number <= restoration->entries[restoration->count - 1].record.number)
+		return false;
+	entry->payload = (const uint8_t *)payload + sizeof(*record);
+	entry->temporary = -1;
+	entry->name = "";
+	if (record->name_length > 0)
+		entry->name = rt_manifest_string(payload, length, sizeof(*record) + record->payload_length,
+						 record->name_length);
+	if (entry->name == NULL)
+		return false;
+	if (record->shared_with != -1)
+		return valid_sharing(restoration, record);
+	return record->payload_length >= payloads[record->kind].size && payloads[record->kind].valid(entry);
+}
+
+static int add_entry(struct restoration *restoration, const void *payload, uint32_t length)
+{
+	struct entry entry = {0};
+	if (!parse_record(restoration, &entry, payload, length))
+		return restore_refuse(restoration, "the store's list of descriptors is damaged");
+	if (entry.record.number >= restoration->keep_from)
+		return restore_refuse(restoration,
+				      "descriptor %d of the program is out of reach: raise the limit of open "
+				      "files (ulimit -n) to more than %d",
+				      entry.record.number, entry.record.number);
+	struct entry *grown = restoration->entries;
+	if ((restoration->count & (restoration->count - 1)) == 0) /* full at each power of two */
+		grown = realloc(grown, (restoration->count ? 2 * restoration->count : 1) * sizeof(entry));
+	if (grown == NULL)
+		return restore_refuse(restoration, "out of memory");
+	restoration->entries = grown;
+	restoration->entries[restoration->count++] = entry;
+	return 0;
+}
+
+int restore_parse(struct restoration *restoration, const void *manifest, size_t length)
+{
+	struct manifest_reader reader = {.bytes = manifest, .length = length};
+	struct manifest_process process;
+	const void *payload;
+	uint32_t kind, size;
+	int result;
+	while ((result = rt_manifest_next(&reader, &kind, &payload, &size)) > 0) {
+		if (kind == MANIFEST_PROCESS && size >= sizeof(process)) {
+			memcpy(&process, payload, sizeof(process));
+			restoration->pid = process.pid;
+		}
+		if (kind == MANIFEST_DESCRIPTOR && add_entry(restoration, payload, size) < 0)
+			return -1;
+	}
+	return result < 0 ? restore_refuse(restoration, "the store's manifest is damaged") : 0;
+}

@@ -1,0 +1,189 @@
+/* Reading and checking the checkpoint; see image.h. */
+#include "image.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "common/report.h"
+#include "layout.h"
+#include "sys.h"
+
+#define PATH_LIMIT 4096
+#define DESCRIPTOR_LIMIT (1 << 30)
+
+const void *image_next(const struct image *image, size_t *cursor, enum manifest_kind kind, uint32_t *length)
+{
+	struct manifest_reader reader = {image->manifest, image->manifest_length, *cursor};
+	uint32_t found;
+	const void *payload;
+	while (rt_manifest_next(&reader, &found, &payload, length) == 1) {
+		*cursor = reader.next;
+		if (found == (uint32_t)kind)
+			return payload;
+	}
+	return NULL;
+}
+
+const char *image_region_path(const struct manifest_region *region, uint32_t length)
+{
+	if (region->path_length == 0)
+		return "";
+	return rt_manifest_string(region, length, sizeof(*region), region->path_length);
+}
+
+static bool region_is_sane(const struct manifest_region *region, uint32_t length, uint64_t *previous_end)
+{
+	if (length < sizeof(*region) || region->start >= region->end || region->end > RT_USER_END ||
+	    (region->start | region->end) % RT_PAGE_SIZE != 0 || region->start < *previous_end ||
+	    region->offset % RT_PAGE_SIZE != 0 || region->kind < REGION_ANONYMOUS ||
+	    region->kind > REGION_SPECIAL || (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
+		return false;
+	if (region->end > RT_AREA_BASE && region->start < RT_RESTORER_END)
+		return false;
+	*previous_end = region->end;
+	const char *path = image_region_path(region, length);
+	return path != NULL && strlen(path) < PATH_LIMIT;
+}
+
+static bool thread_is_sane(const struct manifest_thread *thread, uint32_t length)
+{
+	return length == sizeof(*thread) && thread->tid > 0 && thread->context < RT_USER_END &&
+	       thread->tls_base < RT_USER_END && thread->rseq_address < RT_USER_END &&
+	       memchr(thread->name, '\0', sizeof(thread->name)) != NULL;
+}
+
+static bool take_path(struct image *image, const struct manifest_path *path, uint32_t length)
+{
+	if (length < sizeof(*path))
+		return false;
+	const char *text = rt_manifest_string(path, length, sizeof(*path), path->length);
+	if (text == NULL || strlen(text) >= PATH_LIMIT)
+		return false;
+	if (path->role == PATH_CWD)
+		image->cwd = text;
+	if (path->role == PATH_EXECUTABLE)
+		image->executable = text;
+	return true;
+}
+
+/* Checks one record and takes note of it. */
+static bool take_record(struct image *image, uint32_t kind, const void *payload, uint32_t length,
+			uint64_t *previous_end)
+{
+	switch (kind) {
+	case MANIFEST_PROCESS:
+		image->process = payload;
+		return length == sizeof(struct manifest_process);
+	case MANIFEST_REGION:
+		image->region_count++;
+		return region_is_sane(payload, length, previous_end);
+	case MANIFEST_THREAD:
+		image->thread_count++;
+		return thread_is_sane(payload, length);
+	case MANIFEST_SIGNAL:
+		image->signal_count++;
+		return length == sizeof(struct manifest_signal);
+	case MANIFEST_TIMER:
+		image->timer_count++;
+		return length == sizeof(struct manifest_timer);
+	case MANIFEST_LIMIT:
+		image->limit_count++;
+		return length == sizeof(struct manifest_limit);
+	case MANIFEST_GROUPS:
+		image->groups = payload;
+		image->group_count = length / sizeof(uint32_t);
+		return length % sizeof(uint32_t) == 0;
+	case MANIFEST_AUXV:
+		image->auxv = payload;
+		image->auxv_length = length;
+		return length % 16 == 0 && length <= 1024;
+	case MANIFEST_PATH:
+		return take_path(image, payload, length);
+	case MANIFEST_DESCRIPTOR: {
+		int32_t number;
+		if (length < sizeof(number))
+			return false;
+		memcpy(&number, payload, sizeof(number)); /* first field of struct manifest_descriptor */
+		if (number > image->highest_descriptor)
+			image->highest_descriptor = number;
+		return number >= 0 && number < DESCRIPTOR_LIMIT;
+	}
+	default:
+		return false;
+	}
+}
+
+static bool region_contains(const struct image *image, uint64_t address, uint32_t prot)
+{
+	size_t cursor = 0;
+	uint32_t length;
+	const struct manifest_region *region;
+	while ((region = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL)
+		if (address >= region->start && address < region->end)
+			return (region->prot & prot) == prot;
+	return false;
+}
+
+/* What the restorer will jump to and load from must lie in the image. */
+static bool addresses_are_sane(const struct image *image)
+{
+	const struct manifest_process *process = image->process;
+	if (!region_contains(image, process->resume_entry, PROT_EXEC) ||
+	    !region_contains(image, process->root_address, PROT_READ | PROT_WRITE))
+		return false;
+	size_t cursor = 0;
+	uint32_t length;
+	bool main_thread = true;
+	const struct manifest_thread *thread;
+	while ((thread = image_next(image, &cursor, MANIFEST_THREAD, &length)) != NULL) {
+		if (!thread->exited && !region_contains(image, thread->context, PROT_READ | PROT_WRITE))
+			return false;
+		if (main_thread && thread->tid != process->pid)
+			return false;
+		main_thread = false;
+	}
+	return image->thread_count > 0 && image->thread_count == process->thread_count;
+}
+
+static void check_manifest(struct image *image, const char *directory)
+{
+	struct manifest_reader reader = {image->manifest, image->manifest_length, 0};
+	uint64_t previous_end = 0;
+	uint32_t kind, length;
+	const void *payload;
+	int result;
+	while ((result = rt_manifest_next(&reader, &kind, &payload, &length)) == 1)
+		if (!take_record(image, kind, payload, length, &previous_end))
+			refuse("%s: damaged: a record of kind %u in the manifest makes no sense", directory, kind);
+	if (result < 0 || image->process == NULL || image->cwd == NULL || image->executable == NULL ||
+	    image->auxv == NULL || !addresses_are_sane(image))
+		refuse("%s: damaged: the manifest is incomplete", directory);
+}
+
+static void refuse_ended(const char *directory, int wait_status)
+{
+	if (WIFEXITED(wait_status))
+		refuse("%s: the program ended by itself with status %d: nothing to restore", directory,
+		       WEXITSTATUS(wait_status));
+	refuse("%s: the program ended by itself: nothing to restore", directory);
+}
+
+void image_open(struct image *image, const char *directory, int lowest_fd)
+{
+	memset(image, 0, sizeof(*image));
+	image->highest_descriptor = 2;
+	int result = rt_store_open(directory, false, lowest_fd, &image->store, NULL);
+	if (result < 0)
+		refuse("%s: %s", directory, rt_store_problem());
+	rt_store_status(image->store, &image->status);
+	if (image->status.state == STORE_ENDED)
+		refuse_ended(directory, image->status.exit_status);
+	if (image->status.epoch == 0)
+		refuse("%s: no checkpoint has been committed yet: nothing to restore", directory);
+	image->manifest = rt_store_manifest(image->store, &image->manifest_length);
+	if (image->manifest == NULL)
+		refuse("%s: damaged: no manifest", directory);
+	check_manifest(image, directory);
+}

@@ -1,0 +1,166 @@
+/* respct-restore: brings a crashed process back from its store, and waits for it. */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "build_plan.h"
+#include "common/report.h"
+#include "descriptors.h"
+#include "image.h"
+#include "process.h"
+
+#define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
+
+const char *argp_program_version = "respct-restore " RESPCT_VERSION;
+
+struct options {
+	const char *directory;
+	bool quiet;
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+	struct options *options = state->input;
+	switch (key) {
+	case 'q':
+		options->quiet = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (options->directory != NULL)
+			refuse("one store at a time (try --help)");
+		options->directory = argument;
+		return 0;
+	case ARGP_KEY_END:
+		if (options->directory == NULL)
+			refuse("which store? (try --help)");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_option argp_options[] = {
+	{"quiet", 'q', NULL, 0, "Do not say what is restored", 0},
+	{0},
+};
+
+static const struct argp parser = {
+	.options = argp_options,
+	.parser = parse_option,
+	.args_doc = "STORE",
+	.doc = "Bring the crashed process back whose checkpoints are in the directory STORE."
+	       "\vStays in the foreground, hands signals on, and ends as the process ends. Exit status 125: "
+	       "nothing could be restored.",
+};
+
+/* Descriptors from here on are ours. */
+static int first_own_descriptor(const struct image *image)
+{
+	struct rlimit limit;
+	int first = image->highest_descriptor + 1;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if ((rlim_t)first + 64 > limit.rlim_cur)
+		refuse("the program has descriptor %d open and the limit here is %lu: raise it (ulimit -n)",
+		       image->highest_descriptor, (unsigned long)limit.rlim_cur);
+	return (rlim_t)first + OWN_DESCRIPTORS < limit.rlim_cur ? first + OWN_DESCRIPTORS / 2 : first;
+}
+
+/* The store's lock, which the process then holds for good. */
+static int lock_store(const char *directory, int lowest_fd)
+{
+	char path[PATH_MAX + 8];
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	snprintf(path, sizeof(path), "%s/lock", directory);
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		refuse("%s: %s", path, strerror(errno));
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, lowest_fd);
+	close(fd);
+	if (high < 0)
+		refuse("%s: %s", path, strerror(errno));
+	if (fcntl(high, F_SETLK, &lock) < 0) {
+		fcntl(high, F_GETLK, &lock);
+		refuse("%s: in use by process %d", directory, lock.l_pid);
+	}
+	return high;
+}
+
+/* The rest of this process's life: it becomes the old one. */
+static void become(void *argument)
+{
+	const char *directory = argument;
+	struct image image;
+	char problem[1024] = "";
+	image_open(&image, directory, 3);
+	int lowest_fd = first_own_descriptor(&image);
+	rt_store_close(image.store);
+	int lock_fd = lock_store(directory, lowest_fd);
+	image_open(&image, directory, lowest_fd);
+	if (rt_store_check(image.store) < 0)
+		refuse("%s: %s", directory, rt_store_problem());
+	check_files(&image);
+	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
+	if (chdir(image.cwd) < 0)
+		report("%s: %s: the program starts in the directory it cannot name", image.cwd, strerror(errno));
+	umask(image.process->umask);
+	if (restore_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
+		refuse("%s", problem);
+	enter_restorer(plan);
+}
+
+static void write_pid_file(const char *directory, pid_t pid)
+{
+	char path[PATH_MAX + 8];
+	snprintf(path, sizeof(path), "%s/pid", directory);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || dprintf(fd, "%d\n", pid) < 0)
+		report("%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Ends as the process ended. */
+static void end_like(int status)
+{
+	if (WIFEXITED(status))
+		exit(WEXITSTATUS(status));
+	int signal_number = WTERMSIG(status);
+	struct rlimit no_core = {0, 0};
+	sigset_t set;
+	setrlimit(RLIMIT_CORE, &no_core);
+	signal(signal_number, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, signal_number);
+	raise(signal_number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	exit(128 + signal_number);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {0};
+	char directory[PATH_MAX];
+	struct image image;
+	argp_err_exit_status = EXIT_TOOL_FAILED;
+	argp_parse(&parser, argc, argv, 0, NULL, &options);
+	if (realpath(options.directory, directory) == NULL)
+		refuse("%s: %s", options.directory, strerror(errno));
+	image_open(&image, directory, 3);
+	pid_t pid = image.process->pid;
+	rt_store_close(image.store);
+	fflush(NULL);
+	pid_t process = spawn_with_pid(pid, become, directory);
+	write_pid_file(directory, process);
+	end_like(wait_and_forward());
+}

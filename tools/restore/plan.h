@@ -1,0 +1,82 @@
+/*
+ * The plan: all that the restorer needs to rebuild a process, in one block of memory.
+ *
+ * respct-restore writes it at RT_RESTORER_BASE together with the restorer's code; the restorer runs
+ * from there when nothing else is left in the address space. Pointers in it point into the block.
+ */
+#ifndef RESTORE_PLAN_H
+#define RESTORE_PLAN_H
+
+#include <stdint.h>
+
+#include "manifest.h"
+#include "resume.h"
+
+#define PLAN_MAX_SPECIAL 8
+#define PLAN_THREAD_STACK 16384 /* bytes of stack a thread has in the restorer */
+
+/* One mmap(). */
+struct plan_region {
+	uint64_t start, end, offset;
+	uint32_t prot; /* in the end; pages are loaded before */
+	int32_t flags; /* MAP_* */
+	int32_t fd;    /* -1: anonymous */
+	uint32_t load; /* has pages to load: mapped writable first */
+};
+
+/* `length` bytes at `offset` of `fd` go to `address`. */
+struct plan_load {
+	uint64_t address, length, offset;
+	int32_t fd;
+	int32_t pad;
+};
+
+/* One of the kernel's own mappings ([vvar], [vdso]) and the place it must be moved to. */
+struct plan_special {
+	uint64_t start, length, target;
+};
+
+struct plan_thread {
+	struct manifest_thread state;
+	struct plan *plan;
+	uint64_t stack_top;
+};
+
+/* The kernel's struct prctl_mm_map. */
+struct plan_mm_map {
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
+	uint64_t arg_start, arg_end, env_start, env_end;
+	uint64_t auxv;
+	uint32_t auxv_size;
+	uint32_t exe_fd;
+};
+
+struct plan {
+	uint64_t block_size; /* of everything at RT_RESTORER_BASE */
+	uint64_t stack_top;  /* of the main thread in the restorer */
+	uint64_t kernel_end; /* first address user memory cannot have */
+	struct manifest_process process;
+	struct plan_mm_map mm_map;
+	struct rt_resume resume;
+
+	struct plan_special special[PLAN_MAX_SPECIAL];
+	uint32_t special_count, region_count, load_count, thread_count, signal_count, timer_count, limit_count,
+		group_count;
+	struct plan_region *regions;
+	struct plan_load *loads;
+	struct plan_thread *threads; /* the main thread first */
+	struct manifest_signal *signals;
+	struct manifest_timer *timers;
+	struct manifest_limit *limits;
+	uint32_t *groups;
+
+	int32_t first_own_fd; /* descriptors from here on are the tool's, closed before the resume */
+	int32_t change_user;  /* take the process's user and groups at the end */
+	uint32_t ready;       /* futex: threads that wait */
+	uint32_t go;          /* futex: 1 lets them enter the image */
+};
+
+/* Entry of the restorer, at the start of its code. Never returns. */
+typedef void (*restorer_entry)(struct plan *plan);
+
+#endif

@@ -1,0 +1,352 @@
+/*
+ * The restorer: rebuilds a process inside the address space it runs in.
+ *
+ * Freestanding: it is linked into one flat piece of code, copied to an address that no image
+ * uses, and runs when everything else is unmapped. No libc, no TLS, no global data; only raw
+ * system calls. From the first munmap() on, an error can only end the process: the store still
+ * has the checkpoint, and the tool checked beforehand whatever it could.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+
+#include "layout.h"
+#include "plan.h"
+#include "sys.h"
+#include "thread.h"
+
+#define SIGNAL_COUNT 64
+#define EXIT_TOOL_FAILED 125
+
+long restorer_clone(struct clone_args *arguments, size_t size, void (*entry)(struct plan_thread *),
+		    struct plan_thread *thread);
+__attribute__((noreturn)) void restorer_enter(uint64_t context);
+__attribute__((noreturn)) void restorer_main(struct plan *plan);
+void *memcpy(void *restrict to, const void *restrict from, size_t length);
+void *memset(void *to, int value, size_t length);
+
+void *memcpy(void *restrict to, const void *restrict from, size_t length)
+{
+	void *start = to;
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
+	return start;
+}
+
+void *memset(void *to, int value, size_t length)
+{
+	void *start = to;
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(value) : "memory");
+	return start;
+}
+
+/* ---- the one line when it fails ---- */
+
+static size_t length_of(const char *text)
+{
+	size_t length = 0;
+	while (text[length] != '\0')
+		length++;
+	return length;
+}
+
+static void print(const char *text)
+{
+	rt_sys_write(2, text, length_of(text));
+}
+
+static void print_number(uint64_t value, unsigned base)
+{
+	char digits[24];
+	int at = sizeof(digits);
+	do {
+		unsigned digit = (unsigned)(value % base);
+		digits[--at] = (char)(digit < 10 ? '0' + digit : 'a' + digit - 10);
+		value /= base;
+	} while (value != 0);
+	rt_sys_write(2, digits + at, sizeof(digits) - (size_t)at);
+}
+
+__attribute__((noreturn)) static void fail(const char *step, uint64_t address, long error)
+{
+	print("respct-restore: cannot rebuild the process: ");
+	print(step);
+	if (address != 0) {
+		print(" at 0x");
+		print_number(address, 16);
+	}
+	print(": error ");
+	print_number((uint64_t)-error, 10);
+	print("\n");
+	for (;;)
+		rt_syscall(SYS_exit_group, EXIT_TOOL_FAILED);
+}
+
+/* ---- memory ---- */
+
+static void unmap(uint64_t start, uint64_t end)
+{
+	if (start < end)
+		rt_sys_munmap((void *)start, end - start);
+}
+
+/* Everything goes but the restorer itself and the kernel's own mappings. */
+static void clear_address_space(const struct plan *plan)
+{
+	uint64_t at = RT_RESTORER_BASE + plan->block_size;
+	unmap(0, RT_RESTORER_BASE);
+	for (uint32_t i = 0; i < plan->special_count; i++) {
+		unmap(at, plan->special[i].start);
+		at = plan->special[i].start + plan->special[i].length;
+	}
+	unmap(at, plan->kernel_end);
+}
+
+/* By way of a place of our own, as source and target may overlap. */
+static void move_special(const struct plan *plan)
+{
+	uint64_t halfway = RT_RESTORER_BASE + plan->block_size + (1UL << 30);
+	for (int pass = 0; pass < 2; pass++) {
+		uint64_t between = halfway;
+		for (uint32_t i = 0; i < plan->special_count; i++) {
+			const struct plan_special *special = &plan->special[i];
+			uint64_t from = pass == 0 ? special->start : between;
+			uint64_t to = pass == 0 ? between : special->target;
+			long moved = rt_syscall(SYS_mremap, from, special->length, special->length,
+						MREMAP_MAYMOVE | MREMAP_FIXED, to);
+			if ((uint64_t)moved != to)
+				fail("moving the kernel's own mappings", to, moved);
+			between += special->length;
+		}
+	}
+}
+
+static void map_regions(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->region_count; i++) {
+		const struct plan_region *region = &plan->regions[i];
+		int prot = region->load ? PROT_READ | PROT_WRITE : (int)region->prot;
+		void *mapped = rt_sys_mmap((void *)region->start, region->end - region->start, prot,
+					   region->flags | MAP_FIXED_NOREPLACE, region->fd, (off_t)region->offset);
+		if (mapped != (void *)region->start)
+			fail("mapping memory", region->start, (long)mapped);
+	}
+}
+
+static void load_pages(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->load_count; i++) {
+		const struct plan_load *load = &plan->loads[i];
+		for (uint64_t done = 0; done < load->length;) {
+			ssize_t got = rt_sys_pread(load->fd, (void *)(load->address + done), load->length - done,
+						   (off_t)(load->offset + done));
+			if (got <= 0)
+				fail("loading memory", load->address + done, got ? got : -EIO);
+			done += (uint64_t)got;
+		}
+	}
+}
+
+static void protect_regions(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->region_count; i++) {
+		const struct plan_region *region = &plan->regions[i];
+		if (!region->load || region->prot == (PROT_READ | PROT_WRITE))
+			continue;
+		long result = rt_syscall(SYS_mprotect, region->start, region->end - region->start, region->prot);
+		if (result < 0)
+			fail("protecting memory", region->start, result);
+	}
+}
+
+/* brk, argument and environment borders, /proc/self/exe. */
+static void set_mm_map(struct plan *plan)
+{
+	long result = rt_syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &plan->mm_map, sizeof(plan->mm_map), 0);
+	if (result < 0 && plan->mm_map.exe_fd != (uint32_t)-1) {
+		/* /proc/self/exe needs a privilege; the borders do not. */
+		plan->mm_map.exe_fd = (uint32_t)-1;
+		result = rt_syscall(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &plan->mm_map, sizeof(plan->mm_map), 0);
+	}
+	if (result < 0)
+		fail("setting the heap's borders", plan->mm_map.start_brk, result);
+}
+
+/* ---- process ---- */
+
+static void set_signals(const struct plan *plan)
+{
+	struct rt_kernel_sigaction fresh = {.handler = (void *)SIG_DFL};
+	for (int number = 1; number <= SIGNAL_COUNT; number++)
+		rt_syscall(SYS_rt_sigaction, number, &fresh, NULL, sizeof(uint64_t));
+	for (uint32_t i = 0; i < plan->signal_count; i++) {
+		const struct manifest_signal *signal = &plan->signals[i];
+		struct rt_kernel_sigaction action = {
+			.handler = (void (*)(int, siginfo_t *, void *))signal->handler,
+			.flags = signal->flags,
+			.restorer = (void (*)(void))signal->restorer,
+			.mask = signal->mask,
+		};
+		rt_syscall(SYS_rt_sigaction, signal->number, &action, NULL, sizeof(uint64_t));
+	}
+}
+
+/* A limit that may not be raised again stays as it is; one that may not be lowered does not exist. */
+static void set_limits(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->limit_count; i++) {
+		struct rlimit limit = {plan->limits[i].soft, plan->limits[i].hard};
+		rt_syscall(SYS_prlimit64, 0, plan->limits[i].resource, &limit, NULL);
+	}
+}
+
+static void set_timers(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->timer_count; i++) {
+		const struct manifest_timer *timer = &plan->timers[i];
+		struct itimerval value = {
+			{timer->interval_us / 1000000, timer->interval_us % 1000000},
+			{timer->value_us / 1000000, timer->value_us % 1000000},
+		};
+		rt_syscall(SYS_setitimer, timer->which, &value, NULL);
+	}
+}
+
+/* The tool's own descriptors end here; the lock stays, it belongs to the runtime now. */
+static void close_own_descriptors(const struct plan *plan)
+{
+	unsigned first = (unsigned)plan->first_own_fd, lock = (unsigned)plan->resume.lock_fd;
+	if (lock > first)
+		rt_syscall(SYS_close_range, first, lock - 1, 0);
+	rt_syscall(SYS_close_range, lock + 1, ~0U, 0);
+}
+
+/* ---- threads ---- */
+
+static void set_thread_state(const struct manifest_thread *state)
+{
+	stack_t alternate = {
+		.ss_sp = (void *)state->alternate_stack_start,
+		.ss_flags = (int)(state->alternate_stack_flags & ~(uint32_t)SS_ONSTACK),
+		.ss_size = state->alternate_stack_size,
+	};
+	int priority = state->priority; /* the kernel's struct sched_param */
+	rt_syscall(SYS_prctl, PR_SET_NAME, state->name, 0, 0, 0);
+	rt_syscall(SYS_sigaltstack, &alternate, NULL);
+	rt_syscall(SYS_set_tid_address, state->clear_child_tid);
+	if (state->robust_list_length != 0)
+		rt_syscall(SYS_set_robust_list, state->robust_list, state->robust_list_length);
+	if (state->rseq_address != 0)
+		rt_syscall(SYS_rseq, state->rseq_address, state->rseq_length, 0, state->rseq_signature);
+	if (state->gs_base != 0)
+		rt_syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, state->gs_base);
+	rt_syscall(SYS_sched_setaffinity, 0, sizeof(state->affinity), state->affinity);
+	rt_syscall(SYS_sched_setscheduler, 0, state->policy, &priority);
+	rt_syscall(SYS_setpriority, PRIO_PROCESS, 0, state->nice);
+}
+
+/* Credentials are the thread's own; privileges of the restore end with them. */
+static void take_credentials(const struct plan *plan)
+{
+	const struct manifest_process *process = &plan->process;
+	if (plan->change_user) {
+		rt_syscall(SYS_setgroups, plan->group_count, plan->groups);
+		rt_syscall(SYS_setresgid, process->gid[0], process->gid[1], process->gid[2]);
+		long result = rt_syscall(SYS_setresuid, process->uid[0], process->uid[1], process->uid[2]);
+		if (result < 0)
+			fail("taking the program's user", 0, result);
+		rt_syscall(SYS_prctl, PR_SET_DUMPABLE, process->dumpable == 1, 0, 0, 0);
+	}
+	if (process->uid[1] != 0) {
+		struct {
+			uint32_t version;
+			int pid;
+		} header = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
+		uint32_t none[6] = {0};
+		rt_syscall(SYS_capset, &header, none);
+	}
+}
+
+static void futex_wait(uint32_t *word, uint32_t value)
+{
+	rt_syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake(uint32_t *word)
+{
+	rt_syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
+}
+
+static void thread_main(struct plan_thread *thread)
+{
+	struct plan *plan = thread->plan;
+	set_thread_state(&thread->state);
+	__atomic_add_fetch(&plan->ready, 1, __ATOMIC_RELEASE);
+	futex_wake(&plan->ready);
+	while (__atomic_load_n(&plan->go, __ATOMIC_ACQUIRE) == 0)
+		futex_wait(&plan->go, 0);
+	take_credentials(plan);
+	restorer_enter(thread->state.context);
+}
+
+static void start_thread(struct plan_thread *thread)
+{
+	uint64_t tid = (uint64_t)thread->state.tid;
+	struct clone_args arguments = {
+		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+			 CLONE_SETTLS,
+		.stack = thread->stack_top - PLAN_THREAD_STACK,
+		.stack_size = PLAN_THREAD_STACK,
+		.tls = thread->state.tls_base,
+		.set_tid = (uint64_t)&tid,
+		.set_tid_size = 1,
+	};
+	long result = restorer_clone(&arguments, sizeof(arguments), thread_main, thread);
+	if (result < 0)
+		fail("creating a thread with its old number", tid, result);
+}
+
+static void start_threads(struct plan *plan)
+{
+	for (uint32_t i = 1; i < plan->thread_count; i++)
+		start_thread(&plan->threads[i]);
+	uint32_t ready;
+	while ((ready = __atomic_load_n(&plan->ready, __ATOMIC_ACQUIRE)) != plan->thread_count - 1)
+		futex_wait(&plan->ready, ready);
+}
+
+void restorer_main(struct plan *plan)
+{
+	clear_address_space(plan);
+	move_special(plan);
+	map_regions(plan);
+	load_pages(plan);
+	protect_regions(plan);
+	set_mm_map(plan);
+	set_signals(plan);
+	close_own_descriptors(plan);
+	set_limits(plan);
+
+	const struct manifest_thread *self = &plan->threads[0].state;
+	rt_syscall(SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, self->tls_base);
+	set_thread_state(self);
+	start_threads(plan);
+
+	int (*resume)(struct rt_resume *) = (int (*)(struct rt_resume *))plan->process.resume_entry;
+	int result = resume(&plan->resume);
+	if (result < 0)
+		fail(plan->resume.problem, 0, result);
+	set_timers(plan);
+	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
+	futex_wake(&plan->go);
+	take_credentials(plan);
+	if (self->exited)
+		for (;;)
+			rt_syscall(SYS_exit, 0);
+	restorer_enter(self->context);
+}
