@@ -332,8 +332,10 @@ struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number
 static void recognise(struct descriptor_table *table, struct descriptor *descriptor)
 {
 	descriptor->reason = NULL;
-	if (descriptor->fresh)
+	if (descriptor->fresh) {
 		descriptor->name_length = 0;
+		descriptor->settings = 0;
+	}
 	if (S_ISSOCK(descriptor->mode) && !(descriptor->flags & O_PATH))
 		rt_descriptor_recognise_socket(table, descriptor);
 	else if ((descriptor->mode & S_IFMT) == 0)
@@ -396,7 +398,7 @@ int rt_descriptors_prepare(struct descriptor_table *table)
 	result = refresh(table);
 	if (result == 0 && table->pairs_stale)
 		rt_descriptor_pairs_number(table);
-	return result;
+	return result < 0 ? result : rt_descriptor_gather_sockets(table);
 }
 
 /* ---- records ---- */

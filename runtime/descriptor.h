@@ -42,9 +42,9 @@ enum descriptor_kind {
 	DESCRIPTOR_EPOLL = 14,       /* struct descriptor_epoll + struct descriptor_interest[] */
 	DESCRIPTOR_LISTENING = 15,   /* bound and listening; struct descriptor_socket */
 	DESCRIPTOR_UNCONNECTED = 16, /* datagram, or stream before connect(); struct descriptor_socket */
-	DESCRIPTOR_PAIR = 17,        /* socketpair() within the process; struct descriptor_socket + messages */
-	DESCRIPTOR_CONNECTION = 18,  /* to the outside; reads as closed; struct descriptor_connection */
-	DESCRIPTOR_KINDS             /* one more than the last */
+	DESCRIPTOR_PAIR = 17,       /* socketpair() within the process; struct descriptor_socket + messages */
+	DESCRIPTOR_CONNECTION = 18, /* to the outside; reads as closed; struct descriptor_connection */
+	DESCRIPTOR_KINDS            /* one more than the last */
 };
 
 /*
@@ -63,7 +63,7 @@ struct manifest_descriptor {
 	uint64_t device, inode;  /* st_dev, st_ino */
 	uint32_t payload_length; /* bytes that follow */
 	uint32_t name_length;    /* of the name after the payload, with its terminator; 0: none.
-	                          * The link of /proc/self/fd; for LOST: what to call it */
+				  * The link of /proc/self/fd; for LOST: what to call it */
 };
 
 /* REGULAR, DELETED, DIRECTORY, DEVICE. DELETED: `size` bytes of contents follow, padded to 8. */
@@ -98,7 +98,7 @@ struct descriptor_eventfd {
 
 struct descriptor_timerfd {
 	int64_t value_ns;       /* to the next expiration; 0: disarmed. A point in time when the timer was
-	                         * set with TFD_TIMER_ABSTIME on CLOCK_REALTIME */
+				 * set with TFD_TIMER_ABSTIME on CLOCK_REALTIME */
 	int64_t interval_ns;    /* period; 0: one shot */
 	uint64_t ticks;         /* expirations not read yet */
 	uint32_t clock;         /* CLOCK_* */
@@ -127,32 +127,32 @@ struct descriptor_interest {
 
 /* Integer options of sockets that are carried over; `value` in getsockopt()'s unit.
  *   X(name, level, option) */
-#define DESCRIPTOR_SOCKET_OPTIONS(X)                                                              \
-	X(REUSEADDR, SOL_SOCKET, SO_REUSEADDR)                                                    \
-	X(REUSEPORT, SOL_SOCKET, SO_REUSEPORT)                                                    \
-	X(KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE)                                                    \
-	X(BROADCAST, SOL_SOCKET, SO_BROADCAST)                                                    \
-	X(PASSCRED, SOL_SOCKET, SO_PASSCRED)                                                      \
-	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE)                                                    \
-	X(RCVLOWAT, SOL_SOCKET, SO_RCVLOWAT)                                                      \
-	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP)                                                    \
-	X(RCVBUF, SOL_SOCKET, SO_RCVBUF)                                                          \
-	X(SNDBUF, SOL_SOCKET, SO_SNDBUF)                                                          \
-	X(NODELAY, IPPROTO_TCP, TCP_NODELAY)                                                      \
-	X(DEFER_ACCEPT, IPPROTO_TCP, TCP_DEFER_ACCEPT)                                            \
-	X(KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE)                                                    \
-	X(KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL)                                                  \
-	X(KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT)                                                      \
-	X(USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT)                                            \
-	X(FASTOPEN, IPPROTO_TCP, TCP_FASTOPEN)                                                    \
-	X(TOS, IPPROTO_IP, IP_TOS)                                                                \
-	X(FREEBIND, IPPROTO_IP, IP_FREEBIND)                                                      \
-	X(PKTINFO, IPPROTO_IP, IP_PKTINFO)                                                        \
-	X(RECVERR, IPPROTO_IP, IP_RECVERR)                                                        \
-	X(MULTICAST_TTL, IPPROTO_IP, IP_MULTICAST_TTL)                                            \
-	X(MULTICAST_LOOP, IPPROTO_IP, IP_MULTICAST_LOOP)                                          \
-	X(V6ONLY, IPPROTO_IPV6, IPV6_V6ONLY)                                                      \
-	X(RECVPKTINFO, IPPROTO_IPV6, IPV6_RECVPKTINFO)                                            \
+#define DESCRIPTOR_SOCKET_OPTIONS(X)                     \
+	X(REUSEADDR, SOL_SOCKET, SO_REUSEADDR)           \
+	X(REUSEPORT, SOL_SOCKET, SO_REUSEPORT)           \
+	X(KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE)           \
+	X(BROADCAST, SOL_SOCKET, SO_BROADCAST)           \
+	X(PASSCRED, SOL_SOCKET, SO_PASSCRED)             \
+	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE)           \
+	X(RCVLOWAT, SOL_SOCKET, SO_RCVLOWAT)             \
+	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP)           \
+	X(RCVBUF, SOL_SOCKET, SO_RCVBUF)                 \
+	X(SNDBUF, SOL_SOCKET, SO_SNDBUF)                 \
+	X(NODELAY, IPPROTO_TCP, TCP_NODELAY)             \
+	X(DEFER_ACCEPT, IPPROTO_TCP, TCP_DEFER_ACCEPT)   \
+	X(KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE)           \
+	X(KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL)         \
+	X(KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT)             \
+	X(USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT)   \
+	X(FASTOPEN, IPPROTO_TCP, TCP_FASTOPEN)           \
+	X(TOS, IPPROTO_IP, IP_TOS)                       \
+	X(FREEBIND, IPPROTO_IP, IP_FREEBIND)             \
+	X(PKTINFO, IPPROTO_IP, IP_PKTINFO)               \
+	X(RECVERR, IPPROTO_IP, IP_RECVERR)               \
+	X(MULTICAST_TTL, IPPROTO_IP, IP_MULTICAST_TTL)   \
+	X(MULTICAST_LOOP, IPPROTO_IP, IP_MULTICAST_LOOP) \
+	X(V6ONLY, IPPROTO_IPV6, IPV6_V6ONLY)             \
+	X(RECVPKTINFO, IPPROTO_IPV6, IPV6_RECVPKTINFO)   \
 	X(TCLASS, IPPROTO_IPV6, IPV6_TCLASS)
 
 #define X(name, level, option) DESCRIPTOR_OPTION_##name,
@@ -171,10 +171,10 @@ struct descriptor_socket {
 	int32_t linger_seconds;          /* SO_LINGER; -1: off */
 	uint32_t option_set;             /* bit n: option[n] is to be set */
 	int32_t option[DESCRIPTOR_OPTIONS];
-	uint32_t local_length;           /* of `local`; 0: not bound */
-	uint32_t peer_length;            /* of `peer`; 0: not connected */
-	uint8_t local[128];              /* struct sockaddr_storage */
-	uint8_t peer[128];               /* struct sockaddr_storage */
+	uint32_t local_length; /* of `local`; 0: not bound */
+	uint32_t peer_length;  /* of `peer`; 0: not connected */
+	uint8_t local[128];    /* struct sockaddr_storage */
+	uint8_t peer[128];     /* struct sockaddr_storage */
 };
 
 struct descriptor_connection {

@@ -103,19 +103,6 @@ static bool get_number(const char *text, const char *key, unsigned base, uint64_
 	return at != NULL;
 }
 
-/* "(seconds, nanoseconds)", no more than 292 years. */
-static bool get_time(const char *text, const char *key, int64_t *ns)
-{
-	const char *at = find_key(text, key);
-	if (at == NULL)
-		return false;
-	uint64_t seconds = take_number(&at, 10);
-	uint64_t rest = take_number(&at, 10);
-	*ns = seconds >= (uint64_t)(INT64_MAX / NANOSECONDS) ? INT64_MAX
-							     : (int64_t)(seconds * NANOSECONDS + rest);
-	return true;
-}
-
 /* ---- the kinds ---- */
 
 int rt_descriptor_capture_eventfd(struct descriptor_table *table, struct descriptor *descriptor,
@@ -134,19 +121,34 @@ int rt_descriptor_capture_eventfd(struct descriptor_table *table, struct descrip
 	return 0;
 }
 
+/* No more than 292 years. */
+static int64_t nanoseconds(const struct timespec *time)
+{
+	return time->tv_sec >= INT64_MAX / NANOSECONDS ? INT64_MAX
+						       : time->tv_sec * NANOSECONDS + time->tv_nsec;
+}
+
+/* The time left is asked for before the ticks are read: a periodic timer that nobody has read
+ * since it expired stands still until it is asked, its text shows no time left. */
 int rt_descriptor_capture_timerfd(struct descriptor_table *table, struct descriptor *descriptor,
 				  struct manifest_writer *writer)
 {
-	struct descriptor_timerfd timer = {0};
-	uint64_t clock, flags;
+	struct itimerspec setting;
+	uint64_t clock, flags, ticks;
+	if (rt_syscall(SYS_timerfd_gettime, descriptor->number, &setting) < 0)
+		return -ESTALE;
 	int result = read_info(table, descriptor->number);
 	if (result < 0)
 		return result;
 	const char *text = table->text.bytes;
-	if (!get_number(text, "clockid:", 10, &clock) || !get_number(text, "ticks:", 10, &timer.ticks) ||
-	    !get_number(text, "settime flags:", 8, &flags) || !get_time(text, "it_value:", &timer.value_ns) ||
-	    !get_time(text, "it_interval:", &timer.interval_ns))
+	if (!get_number(text, "clockid:", 10, &clock) || !get_number(text, "ticks:", 10, &ticks) ||
+	    !get_number(text, "settime flags:", 8, &flags))
 		return -ESTALE;
+	struct descriptor_timerfd timer = {
+		.value_ns = nanoseconds(&setting.it_value),
+		.interval_ns = nanoseconds(&setting.it_interval),
+		.ticks = ticks,
+	};
 	timer.clock = (uint32_t)clock;
 	timer.settime_flags = (uint32_t)flags;
 	bool wall_clock = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM;
@@ -240,7 +242,8 @@ int rt_descriptor_capture_epoll(struct descriptor_table *table, struct descripto
 	const char *line = table->text.bytes;
 	if (find_key(line, "tfd:") == NULL) {
 		result = rt_descriptor_read_name(table, descriptor);
-		if (result == 0 && strcmp(rt_descriptor_name(table, descriptor), "anon_inode:[eventpoll]") != 0)
+		if (result == 0 &&
+		    strcmp(rt_descriptor_name(table, descriptor), "anon_inode:[eventpoll]") != 0)
 			return -ESTALE;
 	}
 	size_t start = writer->length;

@@ -156,7 +156,8 @@ int rt_descriptor_capture_deleted(struct descriptor_table *table, struct descrip
 {
 	struct descriptor_file file = describe_file(descriptor);
 	if (file.size > CONTENTS_LIMIT)
-		return rt_descriptor_lost(descriptor, "cannot be restored: a file without a name of more than 1 MiB");
+		return rt_descriptor_lost(descriptor,
+					  "cannot be restored: a file without a name of more than 1 MiB");
 	int seals = descriptor->memfd ? rt_sys_fcntl(descriptor->number, F_GET_SEALS, 0) : -EINVAL;
 	file.seals = seals < 0 ? NOT_A_MEMFD : (uint32_t)seals;
 	rt_manifest_put(writer, &file, sizeof(file));

@@ -12,8 +12,8 @@
 #define SLOTS 1024 /* pairs remembered; the oldest is overwritten */
 
 struct pair {
-	uint64_t inode[2];  /* inode[0] is written last and cleared first: 0 means the slot is empty */
-	int32_t number[2];  /* one more than a descriptor of each end; 0: not known */
+	uint64_t inode[2]; /* inode[0] is written last and cleared first: 0 means the slot is empty */
+	int32_t number[2]; /* one more than a descriptor of each end; 0: not known */
 };
 
 /* In the image: rt_descriptors_note_pair() is called by program threads. */
@@ -87,7 +87,8 @@ void rt_descriptor_pairs_number(struct descriptor_table *table)
 		if (inode[0] == 0)
 			continue;
 		bool open = false;
-		const int32_t number[2] = {number_of(table, inode[0], &open), number_of(table, inode[1], &open)};
+		const int32_t number[2] = {number_of(table, inode[0], &open),
+					   number_of(table, inode[1], &open)};
 		set_numbers(pair, number);
 		/* One that is still in use is noted again before the ring comes round to it. */
 		if (open && age > SLOTS / 2)

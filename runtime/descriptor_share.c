@@ -30,8 +30,8 @@ static enum relation guess(const struct descriptor *a, const struct descriptor *
 	if ((a->mode & S_IFMT) == 0)
 		return by_value(a->number, b->number);
 	if (relation == RELATION_SAME && (S_ISREG(a->mode) || S_ISDIR(a->mode) || S_ISBLK(a->mode)))
-		relation = by_value(rt_sys_lseek(a->number, 0, SEEK_CUR),
-				    rt_sys_lseek(b->number, 0, SEEK_CUR));
+		relation =
+			by_value(rt_sys_lseek(a->number, 0, SEEK_CUR), rt_sys_lseek(b->number, 0, SEEK_CUR));
 	return relation;
 }
 
@@ -84,8 +84,7 @@ static void merge(struct descriptor_table *table, uint32_t *to, const uint32_t *
 {
 	size_t left = start, right = middle;
 	for (size_t i = start; i < end; i++) {
-		bool take_right = left == middle ||
-				  (right < end && precedes(table, from[right], from[left]));
+		bool take_right = left == middle || (right < end && precedes(table, from[right], from[left]));
 		to[i] = take_right ? from[right++] : from[left++];
 	}
 }

@@ -2,8 +2,10 @@
  * Sockets: listening, unconnected, one end of a socketpair, or connected to the outside.
  *
  * What a socket is can change without a trace in fstat() (bind, listen, connect), so all but
- * connections are asked again in the stop. Of a connection nothing more is needed: it will read
- * as closed by its peer.
+ * connections are asked again in the stop. Options take some thirty questions: they are read
+ * before the stop, and in it only for a socket that is new or has changed; an option set in
+ * between is in the next checkpoint. Of a connection nothing is needed: it will read as closed
+ * by its peer.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -55,7 +57,8 @@ static uint8_t tcp_state(int fd)
 {
 	struct tcp_info info;
 	socklen_t length = sizeof(info);
-	return rt_sys_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? STATE_CLOSE : info.tcpi_state;
+	return rt_sys_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? STATE_CLOSE
+										: info.tcpi_state;
 }
 
 /* A peer that is connected; `named`: it has an address one could connect to again. */
@@ -122,9 +125,12 @@ void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descr
 	int value;
 	(void)table;
 	if (descriptor->fresh) {
-		descriptor->family = get_option(descriptor->number, SOL_SOCKET, SO_DOMAIN, &value) ? (uint32_t)value : 0;
-		descriptor->type = get_option(descriptor->number, SOL_SOCKET, SO_TYPE, &value) ? (uint32_t)value : 0;
-		descriptor->protocol = get_option(descriptor->number, SOL_SOCKET, SO_PROTOCOL, &value) ? (uint32_t)value : 0;
+		descriptor->family =
+			get_option(descriptor->number, SOL_SOCKET, SO_DOMAIN, &value) ? (uint32_t)value : 0;
+		descriptor->type =
+			get_option(descriptor->number, SOL_SOCKET, SO_TYPE, &value) ? (uint32_t)value : 0;
+		descriptor->protocol =
+			get_option(descriptor->number, SOL_SOCKET, SO_PROTOCOL, &value) ? (uint32_t)value : 0;
 	}
 	descriptor->kind = recognise_family(descriptor);
 }
@@ -225,22 +231,41 @@ static uint32_t path_mode(const struct sockaddr_storage *address, socklen_t leng
 	return status.st_mode;
 }
 
-static void get_addresses(const struct descriptor *descriptor, struct descriptor_socket *socket)
+/* Where a socket is bound and connected; length 0: it is not. */
+struct addresses {
+	struct sockaddr_storage local, peer;
+	socklen_t local_length, peer_length;
+};
+
+static void get_addresses(const struct descriptor *descriptor, struct addresses *addresses)
 {
-	struct sockaddr_storage address = {0};
-	socklen_t length = sizeof(address);
-	if (rt_sys_getsockname(descriptor->number, &address, &length) == 0 && length <= sizeof(address) &&
-	    is_bound(&address, length)) {
-		memcpy(socket->local, &address, length);
-		socket->local_length = length;
-		socket->path_mode = path_mode(&address, length);
-	}
-	length = sizeof(address);
+	memset(addresses, 0, sizeof(*addresses));
+	socklen_t length = sizeof(addresses->local);
+	if (rt_sys_getsockname(descriptor->number, &addresses->local, &length) == 0 &&
+	    length <= sizeof(addresses->local) && is_bound(&addresses->local, length))
+		addresses->local_length = length;
+	length = sizeof(addresses->peer);
 	if (descriptor->family != AF_NETLINK && descriptor->kind == DESCRIPTOR_UNCONNECTED &&
-	    rt_sys_getpeername(descriptor->number, &address, &length) == 0 && length <= sizeof(address)) {
-		memcpy(socket->peer, &address, length);
-		socket->peer_length = length;
-	}
+	    rt_sys_getpeername(descriptor->number, &addresses->peer, &length) == 0 &&
+	    length <= sizeof(addresses->peer))
+		addresses->peer_length = length;
+}
+
+static bool same_addresses(const struct addresses *addresses, const struct descriptor_socket *socket)
+{
+	return addresses->local_length == socket->local_length &&
+	       addresses->peer_length == socket->peer_length &&
+	       memcmp(&addresses->local, socket->local, addresses->local_length) == 0 &&
+	       memcmp(&addresses->peer, socket->peer, addresses->peer_length) == 0;
+}
+
+static void set_addresses(struct descriptor_socket *socket, const struct addresses *addresses)
+{
+	memcpy(socket->local, &addresses->local, addresses->local_length);
+	memcpy(socket->peer, &addresses->peer, addresses->peer_length);
+	socket->local_length = addresses->local_length;
+	socket->peer_length = addresses->peer_length;
+	socket->path_mode = path_mode(&addresses->local, addresses->local_length);
 }
 
 /* A listening TCP socket shows its backlog where a connected one shows selective acknowledgements. */
@@ -270,15 +295,59 @@ int rt_descriptor_capture_connection(struct descriptor_table *table, struct desc
 	return 0;
 }
 
+/* What is known of a socket, read anew when it was not, or was for another kind. NULL: no memory. */
+static struct descriptor_socket *get_settings(struct descriptor_table *table, struct descriptor *descriptor)
+{
+	struct descriptor_socket *all = (struct descriptor_socket *)(void *)table->settings.bytes;
+	if (descriptor->settings != 0 && descriptor->settings_kind == descriptor->kind)
+		return &all[descriptor->settings - 1];
+	if (rt_descriptor_reserve(&table->settings, (table->settings_used + 1) * sizeof(*all)) < 0)
+		return NULL;
+	all = (struct descriptor_socket *)(void *)table->settings.bytes;
+	descriptor->settings = (uint32_t)++table->settings_used;
+	descriptor->settings_kind = descriptor->kind;
+	struct descriptor_socket *socket = &all[descriptor->settings - 1];
+	*socket = describe_socket(descriptor);
+	if (descriptor->kind == DESCRIPTOR_PAIR)
+		return socket;
+	struct addresses addresses;
+	get_addresses(descriptor, &addresses);
+	set_addresses(socket, &addresses);
+	if (descriptor->kind == DESCRIPTOR_LISTENING)
+		socket->backlog = get_backlog(descriptor);
+	return socket;
+}
+
+int rt_descriptor_gather_sockets(struct descriptor_table *table)
+{
+	table->settings_used = 0;
+	for (size_t i = 0; i < table->count; i++) {
+		struct descriptor *descriptor = &table->entries[i];
+		descriptor->settings = 0;
+		if ((descriptor->kind == DESCRIPTOR_LISTENING || descriptor->kind == DESCRIPTOR_UNCONNECTED ||
+		     descriptor->kind == DESCRIPTOR_PAIR) &&
+		    descriptor->shared_with < 0 && get_settings(table, descriptor) == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The address of a socket that listens stays what it is. */
 int rt_descriptor_capture_socket(struct descriptor_table *table, struct descriptor *descriptor,
 				 struct manifest_writer *writer)
 {
-	struct descriptor_socket socket = describe_socket(descriptor);
-	(void)table;
-	get_addresses(descriptor, &socket);
-	if (descriptor->kind == DESCRIPTOR_LISTENING)
-		socket.backlog = get_backlog(descriptor);
-	rt_manifest_put(writer, &socket, sizeof(socket));
+	struct addresses addresses;
+	struct descriptor_socket *socket = get_settings(table, descriptor);
+	if (socket != NULL && descriptor->kind == DESCRIPTOR_UNCONNECTED) {
+		get_addresses(descriptor, &addresses);
+		if (!same_addresses(&addresses, socket)) {
+			descriptor->settings = 0;
+			socket = get_settings(table, descriptor);
+		}
+	}
+	if (socket == NULL)
+		return -ENOMEM;
+	rt_manifest_put(writer, socket, sizeof(*socket));
 	return 0;
 }
 
@@ -294,9 +363,11 @@ static int peek(struct descriptor_table *table, struct descriptor *descriptor, s
 	if (length < 0 || (length == 0 && is_stream(descriptor)))
 		return length == 0 || length == -EAGAIN ? 0 : (int)length;
 	if (message.msg_flags & MSG_TRUNC)
-		return rt_descriptor_lost(descriptor, "cannot be restored: an unread message of more than 256 KiB");
+		return rt_descriptor_lost(descriptor,
+					  "cannot be restored: an unread message of more than 256 KiB");
 	if (message.msg_flags & MSG_CTRUNC)
-		descriptor->reason = "will be restored without the descriptors or credentials in its unread messages";
+		descriptor->reason =
+			"will be restored without the descriptors or credentials in its unread messages";
 	rt_descriptor_put_message(writer, table->text.bytes, (size_t)length);
 	*empty = length == 0 ? *empty + 1 : 0;
 	return *empty < MOST_EMPTY_MESSAGES;
@@ -310,7 +381,8 @@ static int put_unread(struct descriptor_table *table, struct descriptor *descrip
 		return -ENOMEM;
 	if (!get_option(fd, SOL_SOCKET, SO_PEEK_OFF, &old) ||
 	    rt_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start)) < 0)
-		return rt_descriptor_lost(descriptor, "cannot be restored: its unread contents cannot be copied");
+		return rt_descriptor_lost(descriptor,
+					  "cannot be restored: its unread contents cannot be copied");
 	do
 		result = peek(table, descriptor, writer, &empty);
 	while (result > 0);
@@ -321,8 +393,11 @@ static int put_unread(struct descriptor_table *table, struct descriptor *descrip
 int rt_descriptor_capture_pair(struct descriptor_table *table, struct descriptor *descriptor,
 			       struct manifest_writer *writer)
 {
-	struct descriptor_socket socket = describe_socket(descriptor);
+	const struct descriptor_socket *settings = get_settings(table, descriptor);
 	size_t first;
+	if (settings == NULL)
+		return -ENOMEM;
+	struct descriptor_socket socket = *settings;
 	if (rt_descriptor_same_inode(table, descriptor->device, descriptor->peer_inode, &first) > 0)
 		socket.peer_inode = descriptor->peer_inode;
 	int ready = rt_sys_poll_now(descriptor->number, POLLIN | POLLRDHUP);

@@ -29,18 +29,20 @@ struct descriptor {
 	uint32_t kind;          /* enum descriptor_kind */
 	uint32_t recorded_kind; /* as the last capture wrote it: kind, or LOST */
 	uint32_t flags, close_on_exec;
-	int shared_with;        /* lowest number with the same open file description, -1 */
-	uint32_t mode, links;   /* st_mode, st_nlink */
+	int shared_with;      /* lowest number with the same open file description, -1 */
+	uint32_t mode, links; /* st_mode, st_nlink */
 	uint64_t device, inode, device_number, size;
-	int64_t changed_ns;     /* st_ctim: moves when the file is renamed */
-	uint32_t name, name_length; /* in table->names; length 0: none */
+	int64_t changed_ns;              /* st_ctim: moves when the file is renamed */
+	uint32_t name, name_length;      /* in table->names; length 0: none */
 	uint32_t family, type, protocol; /* sockets */
-	uint64_t peer_inode;    /* the other end of a socketpair(), 0: not known to be one */
+	uint64_t peer_inode;             /* the other end of a socketpair(), 0: not known to be one */
+	uint32_t settings;      /* of a socket: one more than its index in table->settings; 0: not read */
+	uint32_t settings_kind; /* `kind` when they were read */
 	bool fresh;             /* not recognised yet */
 	bool name_stale;        /* recognised, but the name may have changed */
 	bool terminal, memfd;
-	bool has_no_name;       /* a file that no path leads to */
-	const char *reason;     /* what the user should know, NULL: nothing; a static text */
+	bool has_no_name;   /* a file that no path leads to */
+	const char *reason; /* what the user should know, NULL: nothing; a static text */
 };
 
 #define DESCRIPTOR_SAID 128
@@ -54,12 +56,12 @@ struct descriptor_table {
 	struct descriptor_block entry_blocks[2]; /* `entries` is one of them, the other is for merging */
 	int entry_block;
 
-	uint32_t *order;    /* indices of entries by device, inode, open file description */
-	uint8_t *relation;  /* of order[i] to order[i + 1]: enum in descriptor_share.c */
+	uint32_t *order;   /* indices of entries by device, inode, open file description */
+	uint8_t *relation; /* of order[i] to order[i + 1]: enum in descriptor_share.c */
 	struct descriptor_block order_block, order_scratch, relation_block;
-	bool order_valid;   /* `order` covers the entries as they are */
-	bool pairs_stale;   /* the entries have changed since rt_descriptor_pairs_number() */
-	bool no_kcmp;       /* the kernel or a filter refuses kcmp() */
+	bool order_valid; /* `order` covers the entries as they are */
+	bool pairs_stale; /* the entries have changed since rt_descriptor_pairs_number() */
+	bool no_kcmp;     /* the kernel or a filter refuses kcmp() */
 
 	int *hidden_numbers; /* the runtime's own, as of the last walk */
 	size_t hidden_count;
@@ -68,7 +70,10 @@ struct descriptor_table {
 	struct descriptor_block names[2]; /* paths; prepare copies from one to the other */
 	int name_block;
 	size_t names_used;
-	size_t refresh_next;         /* entry whose name prepare reads again next */
+	size_t refresh_next; /* entry whose name prepare reads again next */
+
+	struct descriptor_block settings; /* struct descriptor_socket[]; read again by each prepare */
+	size_t settings_used;
 
 	struct descriptor_block text; /* directory entries, fdinfo, unread contents */
 	uint32_t pair_generation;     /* of the pair notes, when the sockets were last looked at */
@@ -118,12 +123,14 @@ void rt_descriptor_recognise_file(struct descriptor_table *table, struct descrip
 void rt_descriptor_recognise_event(struct descriptor_table *table, struct descriptor *descriptor);
 void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descriptor *descriptor);
 
+/* Before the stop: reads the options and addresses of all sockets that need them. 0 or -ENOMEM. */
+int rt_descriptor_gather_sockets(struct descriptor_table *table);
+
 typedef int descriptor_capture(struct descriptor_table *, struct descriptor *, struct manifest_writer *);
 descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt_descriptor_capture_pipe;
 descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
 	rt_descriptor_capture_signalfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
-descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair,
-	rt_descriptor_capture_connection;
+descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;
 
 /* ---- descriptor_pair.c ---- */
 

@@ -178,12 +178,26 @@ static void wait_for_event(struct engine *engine, uint32_t seen, int64_t timeout
 	rt_syscall(SYS_futex, &engine->events, FUTEX_WAIT_PRIVATE, seen, &timeout, NULL, 0);
 }
 
+/*
+ * Whether the listing is whole. A thread that ends while the kernel walks its list cuts the
+ * listing short; the directory's link count is two more than the number of threads.
+ */
+static bool listing_is_complete(struct engine *engine)
+{
+	struct stat status;
+	if (rt_sys_fstat(engine->task_dir, &status) < 0)
+		return false;
+	return (int)status.st_nlink - 2 == engine->thread_count + 1; /* the checkpoint thread */
+}
+
 /* Whether every thread of a fresh listing is parked. */
 static int all_parked(struct engine *engine)
 {
 	int result = list_threads(engine);
 	if (result < 0)
 		return result;
+	if (!listing_is_complete(engine))
+		return 0;
 	for (int i = 0; i < engine->thread_count; i++)
 		if (!is_parked(engine, &engine->threads[i]))
 			return 0;

@@ -25,6 +25,24 @@ static void forget_dead_engine(const struct rt_resume *resume)
 		rt_thread_at(i)->parked_round = 0;
 }
 
+/* Takes the pages of [start, end) as written. */
+static void touch(void *start, void *end)
+{
+	uintptr_t page = RT_PAGE_ALIGN_DOWN((uintptr_t)start);
+	for (; page < (uintptr_t)end; page += RT_PAGE_SIZE) {
+		volatile char *byte = (volatile char *)page;
+		*byte = *byte;
+	}
+}
+
+/* What the resume itself has changed since the pages were loaded. */
+static void touch_own_data(void)
+{
+	extern char __bss_start[] __attribute__((visibility("hidden"))), _end[] __attribute__((visibility("hidden")));
+	touch(__bss_start, _end);
+	touch(rt_thread_at(0), rt_thread_at(rt_thread_table_size()));
+}
+
 static int protect_again(struct engine *engine, const char **step)
 {
 	*step = "mappings";
@@ -35,6 +53,7 @@ static int protect_again(struct engine *engine, const char **step)
 	*step = "tracking";
 	if ((result = rt_track_forget_all(engine->tracker, &engine->regions)) < 0)
 		return result;
+	touch_own_data();
 	struct region_table captured = engine->captured_regions;
 	engine->captured_regions = engine->regions;
 	engine->regions = captured;

@@ -125,7 +125,6 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 	while (position < end) {
 		struct pm_scan_arg scan = *filter;
 		scan.size = sizeof(scan);
-		scan.flags |= PM_SCAN_CHECK_WPASYNC;
 		scan.start = position;
 		scan.end = end;
 		scan.vec = (uint64_t)tracker->vector;
@@ -147,16 +146,22 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 	return 0;
 }
 
-/* A run that changed under a running program: each region by itself, the vanished ones left out. */
-static int scan_one_by_one(struct rt_tracker *tracker, const struct region_table *regions, size_t from,
-			   size_t to, struct pm_scan_arg *filter, rt_track_visit visit, void *context)
+/* Whether `regions` has this very mapping; *cursor only moves forward. */
+static bool had_region(const struct region_table *regions, size_t *cursor, const struct region *region)
 {
-	for (size_t i = from; i < to; i++) {
-		int result = scan_run(tracker, regions, i, i + 1, filter, visit, context);
-		if (result < 0 && result != -EPERM)
-			return result;
-	}
-	return 0;
+	while (*cursor < regions->count && regions->entries[*cursor].start < region->start)
+		(*cursor)++;
+	return *cursor < regions->count && regions->entries[*cursor].start == region->start &&
+	       regions->entries[*cursor].end == region->end;
+}
+
+void rt_track_add_new(struct rt_tracker *tracker, const struct region_table *regions,
+		      const struct region_table *before)
+{
+	size_t cursor = 0;
+	for (size_t i = 0; i < regions->count; i++)
+		if (regions->entries[i].tracked && !had_region(before, &cursor, &regions->entries[i]))
+			register_regions(tracker, regions, i, i + 1);
 }
 
 int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,
@@ -167,6 +172,10 @@ int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *r
 		if (!regions->entries[from].tracked)
 			continue;
 		to = end_of_run(regions, from);
+		/*
+		 * Mappings that are not registered are passed over (PAGE_IS_WPALLOWED). PM_SCAN_CHECK_WPASYNC
+		 * must not be used here: it fails in the middle, with pages protected and not reported.
+		 */
 		uint64_t inverted = PAGE_IS_PFNZERO;
 		if (!interesting_file_pages(&regions->entries[from]) &&
 		    regions->entries[from].kind != REGION_ANONYMOUS)
@@ -174,13 +183,11 @@ int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *r
 		struct pm_scan_arg filter = {
 			.flags = PM_SCAN_WP_MATCHING,
 			.category_inverted = inverted,
-			.category_mask = PAGE_IS_WRITTEN | inverted,
+			.category_mask = PAGE_IS_WPALLOWED | PAGE_IS_WRITTEN | inverted,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 			.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT,
 		};
 		int result = scan_run(tracker, regions, from, to, &filter, visit, context);
-		if (result == -EPERM)
-			result = scan_one_by_one(tracker, regions, from, to, &filter, visit, context);
 		if (result < 0)
 			return result;
 	}
@@ -195,7 +202,9 @@ int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *reg
 		if (!regions->entries[from].tracked)
 			continue;
 		to = end_of_run(regions, from);
+		/* Fails at a mapping that is not registered, which nothing else would tell from a clean one. */
 		struct pm_scan_arg filter = {
+			.flags = PM_SCAN_CHECK_WPASYNC,
 			.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO,
 		};
 		/* In private anonymous memory no page belongs to a file; not asking saves a look-up a page. */

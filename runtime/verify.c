@@ -22,6 +22,16 @@ static void fail(const char *what, uint64_t address)
 	rt_syscall(SYS_exit_group, 125);
 }
 
+static void fail_difference(uint64_t address, const uint8_t *stored, const uint8_t *memory)
+{
+	uint64_t old = 0, now = 0;
+	size_t length = RT_PAGE_SIZE - address % RT_PAGE_SIZE < 8 ? 1 : 8;
+	memcpy(&old, stored, length);
+	memcpy(&now, memory, length);
+	rt_say("verify: stored 0x%lx, memory 0x%lx", (unsigned long)old, (unsigned long)now);
+	fail("memory differs from the store", address);
+}
+
 /* The kernel writes a thread's rseq area whenever it moves the thread, parked or not. */
 static bool in_rseq_area(const struct engine *engine, uint64_t address)
 {
@@ -45,7 +55,7 @@ static void compare_page(struct engine *engine, const struct region *region, uin
 		return;
 	for (uint64_t i = 0; i < RT_PAGE_SIZE; i++)
 		if (stored[i] != (uint8_t)engine->copy_buffer[i] && !in_rseq_area(engine, page + i))
-			fail("memory differs from the store", page + i);
+			fail_difference(page + i, stored + i, (const uint8_t *)engine->copy_buffer + i);
 }
 
 static int verify_range(void *context, const struct region *region, uint64_t start, uint64_t end,

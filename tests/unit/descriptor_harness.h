@@ -43,13 +43,13 @@ struct scene {
 static struct scene *scene;
 static char folder[64]; /* each test's own directory, and its working directory */
 
-#define CHECK(condition)                                                                          \
-	do {                                                                                      \
-		if (!(condition)) {                                                               \
-			snprintf(scene->failure, sizeof(scene->failure), "%s:%d: %s (errno %d)",  \
-				 __FILE__, __LINE__, #condition, errno);                          \
-			_exit(1);                                                                 \
-		}                                                                                 \
+#define CHECK(condition)                                                                                   \
+	do {                                                                                               \
+		if (!(condition)) {                                                                        \
+			snprintf(scene->failure, sizeof(scene->failure), "%s:%d: %s (errno %d)", __FILE__, \
+				 __LINE__, #condition, errno);                                             \
+			_exit(1);                                                                          \
+		}                                                                                          \
 	} while (0)
 
 static inline void open_scene(void)
@@ -82,7 +82,8 @@ static inline void in_process(void (*body)(void *), void *argument)
 	}
 	int status;
 	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s (wait status %x)", scene->failure, status);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s (wait status %x)", scene->failure,
+		  status);
 }
 
 /* ---- capture ---- */
@@ -179,12 +180,23 @@ static inline void run_restored(void *argument)
 		functions->verify();
 }
 
+/* In one process, whose memory thus is that of the program, as a restore would make it. */
 static inline void run_second_capture(void *argument)
 {
-	(void)argument;
+	const struct pair_of_functions *functions = argument;
+	close_range(3, ~0U, 0);
+	functions->prepare();
+	capture_now(open_table());
+	close_range(3, ~0U, 0);
 	restore_now();
 	CHECK(scene->restored == 0);
 	capture_now(open_table());
+}
+
+static inline void capture_second_generation(void (*prepare)(void))
+{
+	struct pair_of_functions functions = {prepare, NULL};
+	in_process(run_second_capture, &functions);
 }
 
 static inline void capture_in_process(void (*prepare)(void), void (*verify)(void))
@@ -204,8 +216,7 @@ static inline void check_kept(void (*prepare)(void), void (*verify)(void))
 {
 	capture_in_process(prepare, verify);
 	restore_in_process(verify);
-	capture_in_process(prepare, NULL);
-	in_process(run_second_capture, NULL);
+	capture_second_generation(prepare);
 	restore_in_process(verify);
 }
 
@@ -214,8 +225,7 @@ static inline void check_changed(void (*prepare)(void), void (*verify)(void))
 {
 	capture_in_process(prepare, NULL);
 	restore_in_process(verify);
-	capture_in_process(prepare, NULL);
-	in_process(run_second_capture, NULL);
+	capture_second_generation(prepare);
 	restore_in_process(verify);
 }
 

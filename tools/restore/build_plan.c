@@ -93,9 +93,9 @@ static void *take(struct block *block, size_t bytes)
 static struct block make_block(size_t size)
 {
 	struct block block = {.size = RT_PAGE_ALIGN_UP(size)};
-	block.base = mmap((void *)RT_RESTORER_BASE, block.size, PROT_READ | PROT_WRITE | PROT_EXEC,
+	block.base = mmap((void *)PLAN_BLOCK_BASE, block.size, PROT_READ | PROT_WRITE | PROT_EXEC,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-	if (block.base != (void *)RT_RESTORER_BASE)
+	if (block.base != (void *)PLAN_BLOCK_BASE)
 		refuse("cannot place the restorer: %s", strerror(errno));
 	return block;
 }
@@ -302,7 +302,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 		image->auxv_length + MAIN_STACK + stacks + 64 * 16);
 	memcpy(take(&block, code), restorer_blob, code);
 	struct plan *plan = take(&block, sizeof(*plan));
-	plan->block_size = block.size;
+	plan->block_end = PLAN_BLOCK_BASE + block.size;
 	plan->kernel_end = RT_USER_END;
 	plan->process = *image->process;
 	plan->first_own_fd = lowest_fd;
@@ -350,7 +350,7 @@ void enter_restorer(struct plan *plan)
 	unsigned long every = ~0UL; /* libc leaves its own two signals out */
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &every, NULL, sizeof(every));
 	unregister_rseq();
-	void (*entry)(struct plan *, uint64_t) = (void (*)(struct plan *, uint64_t))RT_RESTORER_BASE;
+	void (*entry)(struct plan *, uint64_t) = (void (*)(struct plan *, uint64_t))PLAN_BLOCK_BASE;
 	entry(plan, plan->stack_top);
 	__builtin_unreachable();
 }

@@ -76,12 +76,7 @@ int restore_move_up(const struct restoration *restoration, int fd)
 	int moved = fcntl(fd, F_DUPFD_CLOEXEC, restoration->base);
 	int error = errno;
 	close(fd);
-	if (moved >= restoration->keep_from) {
-		close(moved);
-		error = EMFILE;
-		moved = -1;
-	}
-	errno = moved < 0 && error == EINVAL ? EMFILE : error;
+	errno = moved < 0 && error == EINVAL ? EMFILE : error; /* EINVAL: `base` is beyond the limit */
 	return moved;
 }
 
@@ -128,7 +123,8 @@ static int prepare_numbers(struct restoration *restoration, struct rlimit *befor
 	if (restoration->count > 0 && restoration->entries[restoration->count - 1].record.number >= 3)
 		restoration->base = restoration->entries[restoration->count - 1].record.number + 1;
 	if (getrlimit(RLIMIT_NOFILE, before) < 0)
-		return restore_refuse(restoration, "cannot read the limit of open files: %s", strerror(errno));
+		return restore_refuse(restoration, "cannot read the limit of open files: %s",
+				      strerror(errno));
 	struct rlimit lifted = {.rlim_cur = before->rlim_max, .rlim_max = before->rlim_max};
 	setrlimit(RLIMIT_NOFILE, &lifted);
 	for (int i = 0; i < 3; i++) {
@@ -137,9 +133,10 @@ static int prepare_numbers(struct restoration *restoration, struct rlimit *befor
 		if (copy < 0 && errno == EBADF)
 			copy = restore_move_up(restoration, open("/dev/null", O_RDWR | O_CLOEXEC));
 		restoration->own[i] = copy;
-		if (copy < 0 || copy >= restoration->keep_from)
-			return restore_refuse(restoration,
-					      "no descriptors to spare: raise the limit of open files (ulimit -n)");
+		if (copy < 0)
+			return restore_refuse(
+				restoration,
+				"no descriptors to spare: raise the limit of open files (ulimit -n)");
 	}
 	return 0;
 }
@@ -234,7 +231,7 @@ static void close_between(int first, int last)
 		close(fd);
 }
 
-/* All below keep_from that is not the program's, the temporary ones too. */
+/* All below keep_from that is not the program's. */
 static void close_others(const struct restoration *restoration)
 {
 	int next = 0;
@@ -271,6 +268,7 @@ static int run_phases(struct restoration *restoration)
 	if (place_all(restoration) < 0)
 		return -1;
 	attach_all(restoration);
+	close_made(restoration);
 	close_others(restoration);
 	return 0;
 }

@@ -13,9 +13,10 @@
 /*
  * Re-creates every descriptor of the manifest at its number, with its flags. Descriptors
  * >= keep_from are the caller's and stay; all others that the manifest does not have are closed.
- * keep_from must be above the program's highest descriptor by as many as the program had open,
- * and then a few: they are made there first. 0, 1 and 2 of the caller stand in for terminals and for pipes
- * to the outside.
+ * keep_from must be above the program's highest descriptor. The limit of open files must leave room
+ * above that for as many as the program had open and a few more: they are made there first, at
+ * numbers that are free, and moved. 0, 1 and 2 of the caller stand in for terminals and for pipes
+ * and unix sockets to the outside.
  *
  * Everything that can fail is tried before the first file is changed. Files:
  *   missing, replaced (another inode), or not a regular file any more: refused

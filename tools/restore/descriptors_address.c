@@ -32,7 +32,8 @@ void restore_format_address(const struct sockaddr_storage *address, socklen_t le
 		if (length <= offsetof(struct sockaddr_un, sun_path))
 			snprintf(text, size, "an unnamed unix socket");
 		else if (un->sun_path[0] == '\0')
-			snprintf(text, size, "@%.*s", (int)(length - offsetof(struct sockaddr_un, sun_path)) - 1,
+			snprintf(text, size, "@%.*s",
+				 (int)(length - offsetof(struct sockaddr_un, sun_path)) - 1,
 				 un->sun_path + 1);
 		else
 			snprintf(text, size, "%.*s", (int)(length - offsetof(struct sockaddr_un, sun_path)),

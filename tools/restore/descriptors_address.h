@@ -19,7 +19,8 @@ enum path_state {
 };
 
 /* As in messages: "127.0.0.1:80", "[::1]:80", "/run/name", "@abstract". */
-void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text, size_t size);
+void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text,
+			    size_t size);
 
 /* The path of a unix address, terminated, in UNIX_PATH_SIZE bytes. False when it has none. */
 bool restore_unix_path(const struct sockaddr_storage *address, socklen_t length, char *path);

@@ -88,7 +88,8 @@ int restore_open_timerfd(struct restoration *restoration, struct entry *entry)
 int restore_open_signalfd(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_signalfd *signals = PAYLOAD(entry, struct descriptor_signalfd);
-	int fd = (int)syscall(SYS_signalfd4, -1, &signals->mask, sizeof(signals->mask), O_CLOEXEC | O_NONBLOCK);
+	int fd = (int)syscall(SYS_signalfd4, -1, &signals->mask, sizeof(signals->mask),
+			      O_CLOEXEC | O_NONBLOCK);
 	return keep(restoration, entry, fd);
 }
 

@@ -55,7 +55,8 @@ static int open_name(const char *path, int flags)
 }
 
 /* Opens by name what must be of the file type recorded. */
-static int open_same_type(struct restoration *restoration, struct entry *entry, int flags, struct stat *status)
+static int open_same_type(struct restoration *restoration, struct entry *entry, int flags,
+			  struct stat *status)
 {
 	char buffer[4096];
 	const char *path = path_of(restoration, entry, buffer, sizeof(buffer));
@@ -63,23 +64,25 @@ static int open_same_type(struct restoration *restoration, struct entry *entry, 
 	if (flags & O_PATH && !(flags & O_NOFOLLOW))
 		found = stat(path, status);
 	if (found < 0)
-		return restore_refuse(restoration, "%s, which the program had open: %s; put it back and try again",
+		return restore_refuse(restoration,
+				      "%s, which the program had open: %s; put it back and try again",
 				      entry->name, strerror(errno));
 	/* Looked at before it is opened: opening a device or FIFO in its place could have effects. */
 	if ((status->st_mode & S_IFMT) != (entry->record.mode & S_IFMT))
-		return restore_refuse(restoration,
-				      "%s, which the program had open, is another type of file now; put it back "
-				      "and try again",
-				      entry->name);
+		return restore_refuse(
+			restoration,
+			"%s, which the program had open, is another type of file now; put it back "
+			"and try again",
+			entry->name);
 	int fd = open_name(path, flags);
 	if (fd < 0)
 		return restore_refuse(restoration, "cannot open %s as the program had it: %s", entry->name,
 				      strerror(errno));
 	if (keep(restoration, entry, fd) < 0)
 		return -1;
-	return fstat(entry->temporary, status) < 0 ? restore_refuse(restoration, "%s: %s", entry->name,
-								    strerror(errno))
-						   : 0;
+	return fstat(entry->temporary, status) < 0
+		       ? restore_refuse(restoration, "%s: %s", entry->name, strerror(errno))
+		       : 0;
 }
 
 /* ---- regular files ---- */
@@ -89,20 +92,23 @@ static int check_regular(struct restoration *restoration, const struct entry *en
 {
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
 	if (!S_ISREG(status->st_mode) || status->st_ino != entry->record.inode)
-		return restore_refuse(restoration,
-				      "%s, which the program had open, has been replaced since the checkpoint; "
-				      "put the old file back and try again",
-				      entry->name);
+		return restore_refuse(
+			restoration,
+			"%s, which the program had open, has been replaced since the checkpoint; "
+			"put the old file back and try again",
+			entry->name);
 	if ((uint64_t)status->st_size >= file->size)
 		return 0;
 	if (!file->writable)
 		return restore_refuse(restoration,
 				      "%s, which the program was reading, is shorter than at the checkpoint "
 				      "(%lld bytes, was %llu); put the old contents back and try again",
-				      entry->name, (long long)status->st_size, (unsigned long long)file->size);
-	restore_warn(restoration,
-		     "%s, which the program was writing, is shorter than at the checkpoint (%lld bytes, was %llu)",
-		     entry->name, (long long)status->st_size, (unsigned long long)file->size);
+				      entry->name, (long long)status->st_size,
+				      (unsigned long long)file->size);
+	restore_warn(
+		restoration,
+		"%s, which the program was writing, is shorter than at the checkpoint (%lld bytes, was %llu)",
+		entry->name, (long long)status->st_size, (unsigned long long)file->size);
 	return 0;
 }
 
@@ -118,8 +124,8 @@ int restore_open_regular(struct restoration *restoration, struct entry *entry)
 	if (!is_kernel_file(entry) && check_regular(restoration, entry, &status) < 0)
 		return -1;
 	if (lseek(entry->temporary, file->offset, SEEK_SET) < 0 && file->offset != 0)
-		return restore_refuse(restoration, "cannot go to byte %lld of %s: %s", (long long)file->offset,
-				      entry->name, strerror(errno));
+		return restore_refuse(restoration, "cannot go to byte %lld of %s: %s",
+				      (long long)file->offset, entry->name, strerror(errno));
 	return 0;
 }
 
@@ -144,7 +150,8 @@ static const struct entry *find_same_file(const struct restoration *restoration,
 {
 	for (const struct entry *other = restoration->entries; other < entry; other++)
 		if (other->record.kind == DESCRIPTOR_DELETED && other->temporary >= 0 && !other->lost &&
-		    other->record.inode == entry->record.inode && other->record.device == entry->record.device)
+		    other->record.inode == entry->record.inode &&
+		    other->record.device == entry->record.device)
 			return other;
 	return NULL;
 }
@@ -153,7 +160,7 @@ static const struct entry *find_same_file(const struct restoration *restoration,
 static void memfd_name(const struct entry *entry, char *name, size_t size)
 {
 	const char *start = strncmp(entry->name, "/memfd:", 7) == 0 ? entry->name + 7
-			    : strrchr(entry->name, '/')		    ? strrchr(entry->name, '/') + 1
+			    : strrchr(entry->name, '/')             ? strrchr(entry->name, '/') + 1
 								    : entry->name;
 	snprintf(name, size, "%s", start);
 	char *tail = strstr(name, " (deleted)");

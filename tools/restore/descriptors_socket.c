@@ -150,24 +150,26 @@ static int check_path(struct restoration *restoration, const struct descriptor_s
 	if (recorded->path_mode == 0)
 		return 0;
 	if (!restore_may_create(path))
-		return restore_refuse(restoration,
-				      "cannot bind %s, where the program was listening: no permission to make a "
-				      "file there",
-				      path);
+		return restore_refuse(
+			restoration,
+			"cannot bind %s, where the program was listening: no permission to make a "
+			"file there",
+			path);
 	switch (restore_path_state(&address, recorded->local_length, path, (int)recorded->type)) {
 	case PATH_IN_USE:
-		return restore_refuse(restoration,
-				      "cannot bind %s, where the program was listening: another process uses it; "
-				      "stop that and try again",
-				      path);
+		return restore_refuse(
+			restoration,
+			"cannot bind %s, where the program was listening: another process uses it; "
+			"stop that and try again",
+			path);
 	case PATH_OTHER_FILE:
 		return restore_refuse(restoration,
 				      "cannot bind %s, where the program was listening: a file that is not a "
 				      "socket is there; move it away and try again",
 				      path);
 	case PATH_UNUSABLE:
-		return restore_refuse(restoration, "cannot bind %s, where the program was listening: %s", path,
-				      strerror(errno));
+		return restore_refuse(restoration, "cannot bind %s, where the program was listening: %s",
+				      path, strerror(errno));
 	default:
 		return 0;
 	}
@@ -270,8 +272,9 @@ static struct entry *find_other_end(struct restoration *restoration, const struc
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	for (size_t i = 0; i < restoration->count; i++) {
 		struct entry *other = &restoration->entries[i];
-		if (other != entry && other->record.kind == DESCRIPTOR_PAIR && other->record.shared_with < 0 &&
-		    other->temporary < 0 && other->record.inode == recorded->peer_inode &&
+		if (other != entry && other->record.kind == DESCRIPTOR_PAIR &&
+		    other->record.shared_with < 0 && other->temporary < 0 &&
+		    other->record.inode == recorded->peer_inode &&
 		    PAYLOAD(other, struct descriptor_socket)->type == recorded->type)
 			return other;
 	}

@@ -22,6 +22,9 @@
 
 const char *argp_program_version = "respct-restore " RESPCT_VERSION;
 
+/* Absolute path of the store. */
+static char directory[PATH_MAX];
+
 struct options {
 	const char *directory;
 	bool quiet;
@@ -77,7 +80,7 @@ static int first_own_descriptor(const struct image *image)
 }
 
 /* The store's lock, which the process then holds for good. */
-static int lock_store(const char *directory, int lowest_fd)
+static int lock_store(int lowest_fd)
 {
 	char path[PATH_MAX + 8];
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -99,13 +102,13 @@ static int lock_store(const char *directory, int lowest_fd)
 /* The rest of this process's life: it becomes the old one. */
 static void become(void *argument)
 {
-	const char *directory = argument;
+	(void)argument;
 	struct image image;
 	char problem[1024] = "";
 	image_open(&image, directory, 3);
 	int lowest_fd = first_own_descriptor(&image);
 	rt_store_close(image.store);
-	int lock_fd = lock_store(directory, lowest_fd);
+	int lock_fd = lock_store(lowest_fd);
 	image_open(&image, directory, lowest_fd);
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
@@ -119,7 +122,7 @@ static void become(void *argument)
 	enter_restorer(plan);
 }
 
-static void write_pid_file(const char *directory, pid_t pid)
+static void write_pid_file(pid_t pid)
 {
 	char path[PATH_MAX + 8];
 	snprintf(path, sizeof(path), "%s/pid", directory);
@@ -150,7 +153,6 @@ static void end_like(int status)
 int main(int argc, char **argv)
 {
 	struct options options = {0};
-	char directory[PATH_MAX];
 	struct image image;
 	argp_err_exit_status = EXIT_TOOL_FAILED;
 	argp_parse(&parser, argc, argv, 0, NULL, &options);
@@ -160,7 +162,5 @@ int main(int argc, char **argv)
 	pid_t pid = image.process->pid;
 	rt_store_close(image.store);
 	fflush(NULL);
-	pid_t process = spawn_with_pid(pid, become, directory);
-	write_pid_file(directory, process);
-	end_like(wait_and_forward());
+	end_like(run_with_pid(pid, become, NULL, write_pid_file));
 }

@@ -1,7 +1,7 @@
 /*
  * The plan: all that the restorer needs to rebuild a process, in one block of memory.
  *
- * respct-restore writes it at RT_RESTORER_BASE together with the restorer's code; the restorer runs
+ * respct-restore writes it at PLAN_BLOCK_BASE together with the restorer's code; the restorer runs
  * from there when nothing else is left in the address space. Pointers in it point into the block.
  */
 #ifndef RESTORE_PLAN_H
@@ -9,8 +9,19 @@
 
 #include <stdint.h>
 
+#include "layout.h"
 #include "manifest.h"
 #include "resume.h"
+
+/* How far the restore came; a shared page at RT_RESTORER_BASE, below the block. */
+enum restore_outcome {
+	RESTORE_PREPARING = 0,
+	RESTORE_NUMBER_TAKEN = 1, /* a thread's number is in use by somebody else: nothing was changed */
+	RESTORE_RUNNING = 2,      /* the program runs */
+};
+
+#define PLAN_OUTCOME ((volatile uint32_t *)RT_RESTORER_BASE)
+#define PLAN_BLOCK_BASE (RT_RESTORER_BASE + 4096)
 
 #define PLAN_MAX_SPECIAL 8
 #define PLAN_THREAD_STACK 16384 /* bytes of stack a thread has in the restorer */
@@ -52,7 +63,7 @@ struct plan_mm_map {
 };
 
 struct plan {
-	uint64_t block_size; /* of everything at RT_RESTORER_BASE */
+	uint64_t block_end;  /* of what is mapped from RT_RESTORER_BASE on */
 	uint64_t stack_top;  /* of the main thread in the restorer */
 	uint64_t kernel_end; /* first address user memory cannot have */
 	struct manifest_process process;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/report.h"
+#include "plan.h"
 
 static pid_t child;         /* the process as we know it */
 static pid_t namespace_init; /* its namespace's init, our child; 0: none */
@@ -175,18 +177,6 @@ static pid_t spawn_in_namespace(pid_t pid, void (*become)(void *), void *argumen
 	return outside;
 }
 
-pid_t spawn_with_pid(pid_t pid, void (*become)(void *), void *argument)
-{
-	child = clone_process(0, pid);
-	if (child == 0) {
-		become(argument);
-		_exit(EXIT_TOOL_FAILED);
-	}
-	if (child < 0)
-		child = spawn_in_namespace(pid, become, argument);
-	return child;
-}
-
 /* ---- the wait ---- */
 
 /* A signal from the terminal reaches the program by itself: it is in our process group. */
@@ -207,7 +197,14 @@ static bool collect(int *status)
 	return true;
 }
 
-int wait_and_forward(void)
+static void unblock_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int wait_and_forward(void)
 {
 	sigset_t all;
 	siginfo_t info;
@@ -221,4 +218,34 @@ int wait_and_forward(void)
 		if (sigwaitinfo(&all, &info) > 0 && info.si_signo != SIGCHLD)
 			forward(&info);
 	return status;
+}
+
+/* The restorer says here how far it came. */
+static void map_outcome(void)
+{
+	void *page = mmap((void *)RT_RESTORER_BASE, 4096, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (page != (void *)RT_RESTORER_BASE)
+		refuse("cannot map the restorer's page: %s", strerror(errno));
+}
+
+int run_with_pid(pid_t pid, void (*become)(void *), void *argument, void (*started)(pid_t))
+{
+	map_outcome();
+	child = clone_process(0, pid);
+	if (child == 0) {
+		become(argument);
+		_exit(EXIT_TOOL_FAILED);
+	}
+	if (child > 0) {
+		started(child);
+		int status = wait_and_forward();
+		if (*PLAN_OUTCOME != RESTORE_NUMBER_TAKEN)
+			return status;
+		*PLAN_OUTCOME = RESTORE_PREPARING;
+		unblock_signals();
+	}
+	child = spawn_in_namespace(pid, become, argument);
+	started(child);
+	return wait_and_forward();
 }

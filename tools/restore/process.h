@@ -5,15 +5,15 @@
 #include <sys/types.h>
 
 /*
- * Creates a child with the process number `pid` and calls become(argument) in it, which must
- * not return. With the privilege to choose numbers and the number free, the child is an ordinary
- * one; otherwise it lives in a pid namespace of its own (with a user namespace where there is no
- * privilege), in which it sees its old number. Returns the number by which the caller knows the
- * child; refuse()s when neither is permitted.
+ * Runs become(argument), which must not return, in a child with the process number `pid`, and
+ * waits for it, handing it the signals that are sent to us. started(number) is called with the
+ * number by which the caller knows the child.
+ *
+ * With the privilege to choose numbers and all of them free, the child is an ordinary one;
+ * otherwise it lives in a pid namespace of its own (with a user namespace where there is no
+ * privilege), in which it sees its old number. refuse()s when neither is permitted. Returns the
+ * child's wait(2) status.
  */
-pid_t spawn_with_pid(pid_t pid, void (*become)(void *), void *argument);
-
-/* Waits for that child, handing it the signals that are sent to us; returns its wait(2) status. */
-int wait_and_forward(void);
+int run_with_pid(pid_t pid, void (*become)(void *), void *argument, void (*started)(pid_t));
 
 #endif

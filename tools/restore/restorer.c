@@ -98,7 +98,7 @@ static void unmap(uint64_t start, uint64_t end)
 /* Everything goes but the restorer itself and the kernel's own mappings. */
 static void clear_address_space(const struct plan *plan)
 {
-	uint64_t at = RT_RESTORER_BASE + plan->block_size;
+	uint64_t at = plan->block_end;
 	unmap(0, RT_RESTORER_BASE);
 	for (uint32_t i = 0; i < plan->special_count; i++) {
 		unmap(at, plan->special[i].start);
@@ -110,7 +110,7 @@ static void clear_address_space(const struct plan *plan)
 /* By way of a place of our own, as source and target may overlap. */
 static void move_special(const struct plan *plan)
 {
-	uint64_t halfway = RT_RESTORER_BASE + plan->block_size + (1UL << 30);
+	uint64_t halfway = plan->block_end + (1UL << 30);
 	for (int pass = 0; pass < 2; pass++) {
 		uint64_t between = halfway;
 		for (uint32_t i = 0; i < plan->special_count; i++) {
@@ -307,6 +307,12 @@ static void start_thread(struct plan_thread *thread)
 		.set_tid_size = 1,
 	};
 	long result = restorer_clone(&arguments, sizeof(arguments), thread_main, thread);
+	if (result == -EEXIST) {
+		/* The tool tries again in a namespace of the process's own. */
+		*PLAN_OUTCOME = RESTORE_NUMBER_TAKEN;
+		for (;;)
+			rt_syscall(SYS_exit_group, EXIT_TOOL_FAILED);
+	}
 	if (result < 0)
 		fail("creating a thread with its old number", tid, result);
 }
@@ -342,6 +348,7 @@ void restorer_main(struct plan *plan)
 	if (result < 0)
 		fail(plan->resume.problem, 0, result);
 	set_timers(plan);
+	*PLAN_OUTCOME = RESTORE_RUNNING;
 	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->go);
 	take_credentials(plan);
