@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "engine.h"
+#include "layout.h"
 #include "memory.h"
 #include "sys.h"
 #include "uapi.h"
@@ -153,17 +154,34 @@ static int compare_range(struct engine *engine, const struct region *region, uin
 }
 
 /*
- * Clean pages must be in the store already. In a private file mapping, a discarded page reads as
- * swapped and not written, although its contents are the file's again: compare those.
+ * In a private file mapping a page that the program has discarded reads as swapped and not
+ * written, although its contents are the file's again. Reading it tells the two apart.
  */
+static int check_swapped_file_page(struct engine *engine, const struct region *region, uint64_t page)
+{
+	uint64_t categories;
+	int result = rt_read_page(engine, region, page, engine->copy_buffer);
+	if (result == 0)
+		result = rt_track_page(engine->tracker, page, &categories);
+	if (result < 0)
+		return result;
+	if (!rt_track_has_contents(region, categories))
+		return rt_store_drop(engine->store, page, page + RT_PAGE_SIZE);
+	return append_if_different(engine, region, page);
+}
+
+/* Clean pages must be in the store already; what is missing all the same is added. */
 static int check_clean_range(struct engine *engine, const struct region *region, uint64_t start, uint64_t end,
 			     uint64_t categories)
 {
-	if (region->kind == REGION_FILE_PRIVATE && (categories & PAGE_IS_PRESENT) == 0)
-		return compare_range(engine, region, start, end);
+	int result = 0;
+	if (region->kind == REGION_FILE_PRIVATE && (categories & PAGE_IS_PRESENT) == 0) {
+		for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
+			result = check_swapped_file_page(engine, region, page);
+		return result;
+	}
 	if (rt_store_count(engine->store, start, end) == (end - start) / RT_PAGE_SIZE)
 		return 0;
-	int result = 0;
 	for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
 		if (rt_store_page(engine->store, page) == NULL)
 			result = append_page(engine, region, page);
@@ -214,46 +232,27 @@ static int capture_whole_regions(struct engine *engine)
 	return 0;
 }
 
-static bool covers(const struct region *region)
+/* Drops what is stored outside the tracked regions: unmapped, or mapped anew to a shared file. */
+static int drop_gaps(struct engine *engine)
 {
-	return region->tracked;
-}
-
-/* Drops what was covered at the last capture and is not any more: unmapped, or mapped anew shared. */
-static int drop_vanished(struct engine *engine)
-{
-	const struct region_table *now = &engine->regions, *before = &engine->captured_regions;
-	size_t next = 0;
-	for (size_t i = 0; i < before->count; i++) {
-		if (!covers(&before->entries[i]))
+	uint64_t at = 0;
+	for (size_t i = 0; i < engine->regions.count; i++) {
+		const struct region *region = &engine->regions.entries[i];
+		if (!region->tracked)
 			continue;
-		uint64_t at = before->entries[i].start, end = before->entries[i].end;
-		while (next < now->count && now->entries[next].end <= at)
-			next++;
-		for (size_t j = next; at < end; j++) {
-			while (j < now->count && !covers(&now->entries[j]))
-				j++;
-			uint64_t gap_end = j < now->count && now->entries[j].start < end ? now->entries[j].start : end;
-			if (gap_end > at) {
-				int result = rt_store_drop(engine->store, at, gap_end);
-				if (result < 0)
-					return result;
-			}
-			at = j < now->count ? now->entries[j].end : end;
-		}
+		int result = region->start > at ? rt_store_drop(engine->store, at, region->start) : 0;
+		if (result < 0)
+			return result;
+		at = region->end;
 	}
-	return 0;
+	return rt_store_drop(engine->store, at, RT_USER_END + RT_PAGE_SIZE);
 }
 
 int rt_capture_residue(struct engine *engine)
 {
 	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
-	if (result < 0)
-		return result;
-	if (!rt_regions_equal(&engine->regions, &engine->captured_regions) &&
-	    (result = drop_vanished(engine)) < 0)
-		return result;
-	if ((result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
+	if (result < 0 || (result = drop_gaps(engine)) < 0 ||
+	    (result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
 	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0)
 		return result;
 	engine->recapture = false;

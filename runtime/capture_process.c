@@ -215,6 +215,9 @@ static void write_timers(struct manifest_writer *writer)
 			.value_us = timer.it_value.tv_sec * 1000000L + timer.it_value.tv_usec,
 			.interval_us = timer.it_interval.tv_sec * 1000000L + timer.it_interval.tv_usec,
 		};
+		/* Expired, its signal not delivered yet: the restored process gets it at once. */
+		if (record.value_us == 0 && record.interval_us != 0)
+			record.value_us = 1;
 		if (record.value_us != 0)
 			rt_manifest_add(writer, MANIFEST_TIMER, &record, sizeof(record));
 	}

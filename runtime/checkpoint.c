@@ -24,7 +24,8 @@
 #define TLS_SIZE (64 * 1024)           /* room below the thread pointer, for stray accesses */
 #define RETRY_SUSPENDED_NS 1000000000L /* how often a failing store is tried again */
 #define RESERVE_PAGES 256              /* room made in the log before the stop */
-#define STUCK_CHECKPOINTS 10           /* stops given up in a row before the user is told */
+#define STUCK_CHECKPOINTS 5            /* stops given up in a row before the user is told */
+#define STUCK_FACTOR 10                /* after a stop given up, the program runs so many times as long */
 
 static void wake(uint32_t *word)
 {
@@ -137,7 +138,9 @@ static void note_stuck(struct engine *engine)
 {
 	engine->statistics.abandoned++;
 	if (++engine->stuck == STUCK_CHECKPOINTS)
-		rt_say("a thread cannot be stopped: no new checkpoint since %d s", STUCK_CHECKPOINTS);
+		rt_say("thread %d cannot be stopped (it blocks all signals, or waits for a device or a vfork child): "
+		       "no new checkpoint until it can",
+		       engine->unparked);
 }
 
 /* Once the last thread of a restored process has left the restorer, it goes. */
@@ -173,6 +176,8 @@ static int run_checkpoint(struct engine *engine)
 static int64_t next_time(const struct engine *engine, int64_t started)
 {
 	int64_t interval = engine->suspended ? RETRY_SUSPENDED_NS : engine->options.interval_ns;
+	if (engine->stuck > 0)
+		interval = STUCK_FACTOR * (rt_monotonic_ns() - started);
 	int64_t next = started + interval;
 	/* However long a checkpoint takes, the program gets some of the time undisturbed. */
 	int64_t earliest = rt_monotonic_ns() + interval / 8;
@@ -204,6 +209,7 @@ static void checkpoint_thread(void *argument)
 {
 	struct engine *engine = argument;
 	engine->tid = rt_sys_gettid();
+	engine->start_result = rt_engine_open_descriptor_table(engine);
 	__atomic_store_n(&engine->ready, 1, __ATOMIC_RELEASE);
 	wake(&engine->ready);
 	int64_t due = rt_monotonic_ns() + engine->options.interval_ns;
@@ -251,7 +257,7 @@ int rt_checkpoint_start(struct engine *engine)
 		return tid;
 	while (!__atomic_load_n(&engine->ready, __ATOMIC_ACQUIRE))
 		sleep_on(&engine->ready, 0, -1);
-	return 0;
+	return engine->start_result;
 }
 
 int rt_checkpoint_now(void)

@@ -237,6 +237,23 @@ static int parse_number(const char *text)
 	return number;
 }
 
+/*
+ * Once the main thread has exited, a directory opened by way of /proc/self shows nothing: it is
+ * that thread's. The checkpoint thread's own takes its place, under the same number. This takes a
+ * low number for an instant, once.
+ */
+static int reopen(int directory, const char *name)
+{
+	char path[64];
+	rt_format(path, sizeof(path), "/proc/self/task/%d/%s", rt_sys_gettid(), name);
+	int fd = rt_descriptor_open_file(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return fd;
+	int result = (int)rt_syscall(SYS_dup3, fd, directory, O_CLOEXEC);
+	rt_sys_close(fd);
+	return result < 0 ? result : 0;
+}
+
 /* State of one walk: the old entries are merged with the numbers found, both ascending. */
 struct walk {
 	struct descriptor_table *table;
@@ -300,12 +317,31 @@ static int walk_directory(struct walk *walk)
 	}
 }
 
+/* The directory's own descriptor is open, so a walk that has not met it has met nothing. */
+static bool saw_itself(const struct walk *walk)
+{
+	for (size_t i = 0; i < walk->hidden_count; i++)
+		if (walk->table->hidden_numbers[i] == walk->table->fd_dir)
+			return true;
+	return false;
+}
+
 static int find_new(struct descriptor_table *table)
 {
 	struct walk walk = {.table = table, .merged = &table->entry_blocks[!table->entry_block]};
+	const struct walk start = walk;
 	int result = walk_directory(&walk);
+	if (result == 0 && !saw_itself(&walk)) {
+		if ((result = reopen(table->fd_dir, "fd")) < 0 ||
+		    (result = reopen(table->fdinfo_dir, "fdinfo")) < 0)
+			return result;
+		walk = start;
+		result = walk_directory(&walk);
+	}
 	if (result < 0)
 		return result;
+	if (!saw_itself(&walk))
+		return -ESRCH;
 	table->entry_block = !table->entry_block;
 	table->entries = (struct descriptor *)(void *)walk.merged->bytes;
 	table->count = walk.count;

@@ -187,12 +187,12 @@ struct descriptor_connection {
 struct descriptor_table;
 
 /*
- * The table lives in runtime memory. `fd_dir` is an open descriptor of /proc/thread-self/fd of
- * the checkpoint thread, `fdinfo_dir` of /proc/thread-self/fdinfo: both stay readable after the
- * program changes its user, and, unlike /proc/self, after its main thread has exited.
- * `hidden(fd)` tells the runtime's own descriptors, which are left out. Keeps no descriptor of
- * its own. Called once at start, and again in a restored process, after the descriptors are
- * back: it then learns the new inodes of the socket pairs. NULL when memory ran out.
+ * The table lives in runtime memory. `fd_dir` is an open descriptor of /proc/self/fd,
+ * `fdinfo_dir` of /proc/self/fdinfo (both stay readable after the program changes its user; after
+ * its main thread has exited they are replaced by the checkpoint thread's, number kept).
+ * `hidden(fd)` tells the runtime's own descriptors, which are left out; these two must be among
+ * them. Keeps no descriptor of its own. Called once at start, and again in a restored process, after the
+ * descriptors are back: it then learns the new inodes of the socket pairs. NULL when memory ran out.
  */
 struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*hidden)(int fd));
 
@@ -203,7 +203,8 @@ int rt_descriptors_prepare(struct descriptor_table *table);
  * In the stop: adds one MANIFEST_DESCRIPTOR record per open descriptor, ascending. What cannot
  * be restored is recorded as DESCRIPTOR_LOST and named once on stderr (by rt_descriptors_report).
  * 0 or -errno: the checkpoint is then to be given up (out of memory; -EMFILE when the process
- * has no descriptor to spare for reading fdinfo and its hard limit is reached).
+ * has no descriptor to spare for reading fdinfo and its hard limit is reached; -ESRCH when /proc
+ * does not show the descriptors).
  */
 int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer);
 

@@ -41,7 +41,6 @@ struct descriptor {
 	bool fresh;             /* not recognised yet */
 	bool name_stale;        /* recognised, but the name may have changed */
 	bool terminal, memfd;
-	bool has_no_name;   /* a file that no path leads to */
 	const char *reason; /* what the user should know, NULL: nothing; a static text */
 };
 

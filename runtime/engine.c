@@ -20,13 +20,10 @@ static int open_descriptors(struct engine *engine, const char **step)
 {
 	*step = "/proc/self";
 	engine->task_dir = open_hidden("/proc/self/task", O_RDONLY | O_DIRECTORY);
-	engine->fd_dir = open_hidden("/proc/self/fd", O_RDONLY | O_DIRECTORY);
-	engine->fdinfo_dir = open_hidden("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY);
 	engine->maps_fd = open_hidden("/proc/self/maps", O_RDONLY);
 	engine->pagemap_fd = open_hidden("/proc/self/pagemap", O_RDONLY);
 	engine->memory_fd = open_hidden("/proc/self/mem", O_RDONLY);
-	int results[] = {engine->task_dir, engine->fd_dir,     engine->fdinfo_dir,
-			 engine->maps_fd,  engine->pagemap_fd, engine->memory_fd};
+	int results[] = {engine->task_dir, engine->maps_fd, engine->pagemap_fd, engine->memory_fd};
 	for (unsigned i = 0; i < sizeof(results) / sizeof(results[0]); i++)
 		if (results[i] < 0)
 			return results[i];
@@ -55,6 +52,20 @@ static int open_statistics(void)
 	return rt_hide(rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
+/* Through the calling thread's own directories: those of the process are empty once the main thread
+ * has exited. */
+int rt_engine_open_descriptor_table(struct engine *engine)
+{
+	if (engine->descriptors != NULL)
+		return 0;
+	engine->fd_dir = open_hidden("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
+	engine->fdinfo_dir = open_hidden("/proc/thread-self/fdinfo", O_RDONLY | O_DIRECTORY);
+	if (engine->fd_dir < 0 || engine->fdinfo_dir < 0)
+		return engine->fd_dir < 0 ? engine->fd_dir : engine->fdinfo_dir;
+	engine->descriptors = rt_descriptors_open(engine->fd_dir, engine->fdinfo_dir, rt_is_hidden);
+	return engine->descriptors != NULL ? 0 : -ENOMEM;
+}
+
 int rt_engine_open(struct store *store, struct engine **result_engine, const char **step)
 {
 	*step = "memory";
@@ -75,10 +86,6 @@ int rt_engine_open(struct store *store, struct engine **result_engine, const cha
 	*step = "facts about the process";
 	if ((result = rt_capture_facts(engine)) < 0)
 		return result;
-	*step = "descriptor table";
-	engine->descriptors = rt_descriptors_open(engine->fd_dir, engine->fdinfo_dir, rt_is_hidden);
-	if (engine->descriptors == NULL)
-		return -ENOMEM;
 	*step = "tracker";
 	if ((result = rt_track_open(engine->pagemap_fd, engine->uffd, &engine->tracker)) < 0)
 		return result;

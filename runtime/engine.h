@@ -59,7 +59,8 @@ struct engine {
 	int request_result;
 	uint32_t stop;    /* the process is ending: no more checkpoints */
 	uint32_t stopped; /* the checkpoint thread has obeyed */
-	uint32_t ready;   /* the checkpoint thread has started */
+	uint32_t ready;   /* the checkpoint thread has started, or failed to: start_result */
+	int start_result;
 
 	/* --- checkpoint thread only --- */
 	uint32_t round;
@@ -82,6 +83,7 @@ struct engine {
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
 	int stuck;          /* stops given up in a row */
+	int unparked;       /* a thread that was not parked at the end of the last one */
 	struct process_facts *facts;
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
 
@@ -90,6 +92,11 @@ struct engine {
 	int maps_fd, pagemap_fd, memory_fd, uffd;
 	int lock_fd, statistics_fd;
 };
+
+/* ---- engine.c ---- */
+
+/* On the checkpoint thread, before its first checkpoint. 0 or -errno. */
+int rt_engine_open_descriptor_table(struct engine *engine);
 
 /* ---- checkpoint.c ---- */
 

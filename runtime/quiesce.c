@@ -21,7 +21,7 @@
 #include "wait.h"
 
 #define GRACE_NS 50000L             /* for reaching a restart point before the signal */
-#define GIVE_UP_NS 1000000000L      /* a vfork or a stuck device can hold a thread longer */
+#define GIVE_UP_NS 200000000L       /* a vfork or a stuck device can hold a thread longer */
 #define POLL_NS 1000000L            /* looks for new and ended threads meanwhile */
 #define FIRST_THREADS 256
 #define RETRY_RESTART_POINT_ROUNDS 64 /* how often a straggler gets the grace again */
@@ -161,6 +161,7 @@ static int press_threads(struct engine *engine, bool grace_over)
 		if (is_parked(engine, thread))
 			continue;
 		running++;
+		engine->unparked = thread->tid;
 		if (thread->signalled_round == engine->round) {
 			if (thread->tid == rt_root.pid && has_exited(engine, thread->tid))
 				thread->exited = true;

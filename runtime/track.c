@@ -217,6 +217,22 @@ int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *reg
 	return 0;
 }
 
+int rt_track_page(struct rt_tracker *tracker, uint64_t page, uint64_t *categories)
+{
+	struct page_region found = {0};
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.start = page,
+		.end = page + RT_PAGE_SIZE,
+		.vec = (uint64_t)&found,
+		.vec_len = 1,
+		.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE,
+	};
+	int result = rt_sys_ioctl(tracker->pagemap_fd, PAGEMAP_SCAN, &scan);
+	*categories = result > 0 ? found.categories : 0;
+	return result < 0 ? result : 0;
+}
+
 static int visit_nothing(void *context, const struct region *region, uint64_t start, uint64_t end,
 			 uint64_t categories)
 {

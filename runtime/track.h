@@ -42,6 +42,9 @@ int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *r
 int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *regions,
 		      rt_track_visit visit, void *context);
 
+/* The PAGE_IS_* categories of one page. */
+int rt_track_page(struct rt_tracker *tracker, uint64_t page, uint64_t *categories);
+
 /* Whether the contents of a page with these categories must be in the store. */
 bool rt_track_has_contents(const struct region *region, uint64_t categories);
 

@@ -1,19 +1,69 @@
-# The tests and the demo. `make test` builds and runs everything, `make tests` only builds.
+# The tests and the demo. `make test` builds and runs everything; tests/run-tests --help for more.
 
 TESTS := $(BUILD)/tests
-TEST_FLAGS := $(COMMON) -fno-strict-aliasing
+TEST_FLAGS := $(COMMON) -I. -Itools -fno-strict-aliasing
 VICTIMS := $(patsubst tests/victims/%.c,$(TESTS)/victims/%,$(wildcard tests/victims/*.c))
+HELPERS := $(patsubst tests/e2e/helpers/%.c,$(TESTS)/helpers/%,$(wildcard tests/e2e/helpers/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(TESTS)/unit/%,$(wildcard tests/unit/test_*.c))
-E2E_PROGRAMS := $(TESTS)/crash_runner
+E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_runner memcached memcached_load property property_check property_runner)
 
-$(TESTS)/victims/%: tests/victims/%.c tests/victims/victim.h
+# What unit tests are about; each takes from it what it needs.
+UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard runtime/descriptor*.c) \
+	runtime/region.c runtime/track.c $(wildcard tools/restore/descriptors*.c) $(wildcard tools/common/*.c))
+
+$(TESTS)/libunit.a: $(UNIT_OBJECTS)
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcs $@ $^
+
+$(TESTS)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(TESTS)/libunit.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -lcriterion -lpthread -ldl
+
+$(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ -lpthread -lm -ldl
 
-$(TESTS)/crash_runner: tests/e2e/crash_runner.c tests/e2e/harness.c tests/e2e/harness.h
+$(TESTS)/helpers/static_program: HELPER_FLAGS := -static
+$(TESTS)/helpers/%: tests/e2e/helpers/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(HELPER_FLAGS) $< -o $@ -lpthread
+
+RUNNERS := $(addprefix $(TESTS)/,crash_runner memcached property_runner)
+$(RUNNERS): $(TESTS)/%: tests/e2e/%.c tests/e2e/harness.c tests/e2e/harness.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(filter %.c,$^) -o $@
 
-victims: $(VICTIMS) $(E2E_PROGRAMS)
+$(TESTS)/memcached_load $(TESTS)/property: $(TESTS)/%: tests/e2e/%.c tests/e2e/property.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ -lpthread -ldl
 
-.PHONY: victims
+$(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS)/libunit.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
+
+tests: all $(E2E_PROGRAMS) $(VICTIMS) $(HELPERS) $(UNIT_TESTS)
+
+test-packages:
+	@tests/install-packages tests
+
+test: test-packages
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(BUILD) tests/run-tests $(TEST_OPTIONS)
+
+test-unit: test-packages
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(BUILD) tests/run-tests --filter 'unit/*' $(TEST_OPTIONS)
+
+test-e2e: test-packages
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(BUILD) tests/run-tests --filter '[!u]*' $(TEST_OPTIONS)
+
+demo-packages:
+	@tests/install-packages demo
+
+demo: demo-packages
+	@$(MAKE) --no-print-directory all $(TESTS)/memcached_load
+	@BUILD=$(BUILD) demo/demo.sh
+
+.PHONY: tests test test-unit test-e2e test-packages demo demo-packages

@@ -225,16 +225,16 @@ bool rt_store_next_aborted(struct store *store, uint64_t from, uint64_t *page)
 	if (store->phase != PHASE_ABORTED)
 		return false;
 	struct chunk *chunk;
-	for (; (chunk = rt_store_next_chunk(store, from, STORE_ADDRESS_END)) != NULL;
-	     from = chunk->address + HOME_CHUNK_BYTES) {
-		unsigned first = from <= chunk->address ? 0 :
-							  page_of(RT_PAGE_ALIGN_UP(from));
-		if (from > chunk->address && RT_PAGE_ALIGN_UP(from) >= chunk->address + HOME_CHUNK_BYTES)
+	for (uint64_t at = from; (chunk = rt_store_next_chunk(store, at, STORE_ADDRESS_END)) != NULL;
+	     at = chunk->address + HOME_CHUNK_BYTES) {
+		uint64_t pages[PAGE_MAP_WORDS];
+		rt_page_map_range(pages, chunk->address, RT_PAGE_ALIGN_UP(from), STORE_ADDRESS_END);
+		for (unsigned word = 0; word < PAGE_MAP_WORDS; word++)
+			pages[word] &= chunk->touched[word];
+		unsigned first = rt_page_map_next(pages, 0);
+		if (first == NO_PAGE)
 			continue;
-		unsigned number = rt_page_map_next(chunk->touched, first);
-		if (number == NO_PAGE)
-			continue;
-		*page = chunk->address + ((uint64_t)number << RT_PAGE_SHIFT);
+		*page = chunk->address + ((uint64_t)first << RT_PAGE_SHIFT);
 		return true;
 	}
 	return false;

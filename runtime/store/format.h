@@ -56,8 +56,8 @@
 
 #define TAIL_PIECE_BYTES 65536UL
 
-#define STORE_ADDRESS_END (1UL << 47)        /* pages lie below */
-#define STORE_MANIFEST_LIMIT (1UL << 30)     /* bytes, a longer manifest is refused */
+#define STORE_ADDRESS_END (1UL << 47)    /* pages lie below */
+#define STORE_MANIFEST_LIMIT (1UL << 30) /* bytes, a longer manifest is refused */
 
 /* Written once, by rt_store_create(). */
 struct superblock {

@@ -40,9 +40,9 @@ struct chunk {
 	uint64_t address;
 	struct chunk *next_in_epoch;
 	struct chunk *next_unsettled;
-	uint32_t entry;  /* its chunk of home, or ENTRY_NONE */
-	bool in_epoch;   /* on the list of chunks with touched pages */
-	bool unsettled;  /* on the list of chunks that differ from their index slot */
+	uint32_t entry; /* its chunk of home, or ENTRY_NONE */
+	bool in_epoch;  /* on the list of chunks with touched pages */
+	bool unsettled; /* on the list of chunks that differ from their index slot */
 	uint64_t present[PAGE_MAP_WORDS];
 	uint64_t touched[PAGE_MAP_WORDS];
 	uint64_t committed_present[PAGE_MAP_WORDS];
@@ -52,9 +52,9 @@ struct chunk {
 
 /* An entry of the index file. */
 struct entry {
-	bool used;           /* a chunk owns it; otherwise free */
-	bool stale;          /* its slot not in use holds the future of a settle that never committed */
-	unsigned char side;  /* the index slot in use, 0 or 1; 1 in a new entry, so that 0 is written */
+	bool used;          /* a chunk owns it; otherwise free */
+	bool stale;         /* its slot not in use holds the future of a settle that never committed */
+	unsigned char side; /* the index slot in use, 0 or 1; 1 in a new entry, so that 0 is written */
 };
 
 #define INDEX_FANOUT 8192UL /* 13 bits of chunk number per level, 26 in all: 47 bits of address */
@@ -75,8 +75,8 @@ struct store {
 	int lock_fd;
 	bool writable;
 	bool is_pmem;
-	bool mirrored;  /* both pages of super hold `record` */
-	int failed;     /* -errno once it is unknown what super holds; nothing may be written any more */
+	bool mirrored; /* both pages of super hold `record` */
+	int failed;    /* -errno once it is unknown what super holds; nothing may be written any more */
 	enum phase phase;
 	enum store_durability durability;
 	uint64_t store_id;
@@ -89,8 +89,8 @@ struct store {
 	struct chunk *free_chunks;  /* linked by next_in_epoch */
 	struct chunk_slab *slabs;
 	uint64_t chunk_count;
-	uint64_t chunk_limit;       /* 0: none; while recovering, what the size of the files justifies */
-	uint64_t page_count;        /* in the image as it is now */
+	uint64_t chunk_limit; /* 0: none; while recovering, what the size of the files justifies */
+	uint64_t page_count;  /* in the image as it is now */
 	struct chunk *epoch_chunks;
 	struct chunk *unsettled_chunks;
 
@@ -101,7 +101,8 @@ struct store {
 	uint64_t free_entries;
 	uint64_t free_entry_hint; /* no free entry below */
 	uint64_t stale_entries;
-	bool gaps_unknown; /* a settle that failed may have left blocks in home for pages that are not present */
+	bool gaps_unknown; /* a settle that failed may have left blocks in home for pages that are not present
+			    */
 
 	/* page log, bytes */
 	uint64_t log_end;       /* end of what the record refers to, page aligned */
@@ -155,7 +156,8 @@ void rt_store_compose_super(unsigned char *bytes, enum store_durability durabili
 			    uint64_t run_id);
 int rt_store_read_super(struct store *store);
 
-/* Makes `record` (all but magic, ids, sequence and checksum filled in) the newest: durable when it returns 0. */
+/* Makes `record` (all but magic, ids, sequence and checksum filled in) the newest: durable when it returns 0.
+ */
 int rt_store_write_record(struct store *store, const struct commit_record *record);
 /* Copies the newest record to the other page, too. */
 int rt_store_mirror_record(struct store *store);

@@ -173,7 +173,8 @@ static void put_page_rows(struct tail_writer *writer, const struct chunk *chunk)
 {
 	uint64_t pages[PAGE_MAP_WORDS];
 	appended_pages(chunk, pages);
-	for (unsigned page = rt_page_map_next(pages, 0); page != NO_PAGE; page = rt_page_map_next(pages, page + 1)) {
+	for (unsigned page = rt_page_map_next(pages, 0); page != NO_PAGE;
+	     page = rt_page_map_next(pages, page + 1)) {
 		struct page_row row = {
 			.address = chunk->address + ((uint64_t)page << RT_PAGE_SHIFT),
 			.slot = chunk->pages[page].slot,
@@ -200,11 +201,13 @@ void rt_store_write_tail(struct store *store, const struct epoch_tail *tail, uin
 	struct tail_writer writer = {.store = store, .offset = offset};
 	put(&writer, tail, sizeof(*tail));
 	if (tail->page_rows > 0) {
-		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL; chunk = chunk->next_in_epoch)
+		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL;
+		     chunk = chunk->next_in_epoch)
 			put_page_rows(&writer, chunk);
 	}
 	if (tail->drop_rows > 0) {
-		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL; chunk = chunk->next_in_epoch)
+		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL;
+		     chunk = chunk->next_in_epoch)
 			put_drop_rows(&writer, chunk);
 	}
 	put(&writer, manifest, tail->manifest_length);
@@ -220,9 +223,9 @@ int rt_store_keep_manifest_room(struct store *store, uint64_t length)
 	if (length <= store->manifest_capacity)
 		return 0;
 	uint64_t capacity = RT_PAGE_ALIGN_UP(length + length / 2);
-	void *block = store->manifest == NULL ?
-			      rt_memory_map(capacity) :
-			      rt_memory_grow(store->manifest, store->manifest_capacity, capacity);
+	void *block = store->manifest == NULL
+			      ? rt_memory_map(capacity)
+			      : rt_memory_grow(store->manifest, store->manifest_capacity, capacity);
 	if (block == NULL)
 		return -ENOMEM;
 	store->manifest = block;

@@ -51,17 +51,35 @@ bool rt_persist_has_libpmem(void)
 	return pmem.drain != NULL;
 }
 
+/* Maps with MAP_SYNC. The kernel refuses MAP_SHARED_VALIDATE together with MAP_FIXED_NOREPLACE, by
+ * which rt_memory_map_file() places its mappings: so one of these is made first, then replaced. */
+static void *map_synchronous(int fd, size_t bytes, off_t offset, int prot, int *error)
+{
+	void *place = rt_memory_map_file(fd, bytes, offset, prot, MAP_SHARED, error);
+	if (place == NULL)
+		return NULL;
+	void *block = rt_sys_mmap(place, bytes, prot, MAP_SHARED_VALIDATE | MAP_SYNC | MAP_FIXED, fd, offset);
+	if (rt_is_error(block)) {
+		*error = (int)(intptr_t)block;
+		rt_memory_unmap(place, bytes);
+		return NULL;
+	}
+	rt_syscall(SYS_madvise, block, bytes, MADV_DONTFORK);
+	return block;
+}
+
 bool rt_persist_probe_pmem(int fd)
 {
 	int error;
-	void *page = rt_memory_map_file(fd, RT_PAGE_SIZE, 0, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, &error);
+	void *page = map_synchronous(fd, RT_PAGE_SIZE, 0, PROT_READ, &error);
 	if (page == NULL)
 		return false;
 	rt_memory_unmap(page, RT_PAGE_SIZE);
 	return true;
 }
 
-static void observe(enum persist_event event, const struct persist_file *file, uint64_t offset, uint64_t length)
+static void observe(enum persist_event event, const struct persist_file *file, uint64_t offset,
+		    uint64_t length)
 {
 	if (__builtin_expect(rt_persist_observer != NULL, 0))
 		rt_persist_observer(event, file, offset, length);
@@ -75,9 +93,10 @@ static int make_room_for_segment(struct persist_file *file, size_t number)
 	if (capacity == file->segment_capacity)
 		return 0;
 	size_t bytes = capacity * sizeof(*file->segments);
-	void *block = file->segments == NULL ?
-			      rt_memory_map(bytes) :
-			      rt_memory_grow(file->segments, file->segment_capacity * sizeof(*file->segments), bytes);
+	void *block = file->segments == NULL
+			      ? rt_memory_map(bytes)
+			      : rt_memory_grow(file->segments,
+					       file->segment_capacity * sizeof(*file->segments), bytes);
 	if (block == NULL)
 		return -ENOMEM;
 	file->segments = block;
@@ -90,10 +109,14 @@ static int map_segment(struct persist_file *file, size_t number)
 	int error = make_room_for_segment(file, number);
 	if (error < 0 || file->segments[number] != NULL)
 		return error;
-	file->segments[number] = rt_memory_map_file(
-		file->fd, PERSIST_SEGMENT_BYTES, (off_t)(number << PERSIST_SEGMENT_SHIFT),
-		file->writable ? PROT_READ | PROT_WRITE : PROT_READ,
-		file->map_sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED, &error);
+	int prot = file->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	off_t offset = (off_t)(number << PERSIST_SEGMENT_SHIFT);
+	if (file->map_sync)
+		file->segments[number] =
+			map_synchronous(file->fd, PERSIST_SEGMENT_BYTES, offset, prot, &error);
+	else
+		file->segments[number] =
+			rt_memory_map_file(file->fd, PERSIST_SEGMENT_BYTES, offset, prot, MAP_SHARED, &error);
 	return file->segments[number] == NULL ? error : 0;
 }
 

@@ -29,10 +29,10 @@ enum persist_kind {
 };
 
 struct persist_file {
-	int fd;                   /* -1: not open */
+	int fd; /* -1: not open */
 	bool writable;
-	bool map_sync;            /* map with MAP_SYNC */
-	bool needs_sync;          /* changed other than by stores to a MAP_SYNC mapping since the last drain */
+	bool map_sync;   /* map with MAP_SYNC */
+	bool needs_sync; /* changed other than by stores to a MAP_SYNC mapping since the last drain */
 	enum persist_kind kind;
 	uint64_t size;            /* bytes; kept up to date by the functions below */
 	uint64_t populated;       /* bytes whose page table entries were made beforehand */
@@ -42,8 +42,8 @@ struct persist_file {
 
 /* What the tests see: each operation, after it was done. */
 enum persist_event { PERSIST_STORED, PERSIST_WRITTEN, PERSIST_DRAINED, PERSIST_RESIZED, PERSIST_PUNCHED };
-extern void (*rt_persist_observer)(enum persist_event event, const struct persist_file *file,
-				   uint64_t offset, uint64_t length);
+extern void (*rt_persist_observer)(enum persist_event event, const struct persist_file *file, uint64_t offset,
+				   uint64_t length);
 
 /* Looks for libpmem with dlopen(). Call it once at an ordinary start of the process (never in a
  * restored one, never on the checkpoint thread); without it persistent memory is drained by

@@ -165,17 +165,19 @@ static int hash_tail(struct store *store, const struct tail_link *link, uint64_t
 static bool tail_adds_up(const struct epoch_tail *tail, uint64_t length)
 {
 	uint64_t left = length - sizeof(*tail);
-	if (tail->page_rows > left / sizeof(struct page_row) || tail->drop_rows > left / sizeof(struct drop_row) ||
-	    tail->manifest_length > left || tail->manifest_length > STORE_MANIFEST_LIMIT)
+	if (tail->page_rows > left / sizeof(struct page_row) ||
+	    tail->drop_rows > left / sizeof(struct drop_row) || tail->manifest_length > left ||
+	    tail->manifest_length > STORE_MANIFEST_LIMIT)
 		return false;
 	return tail->page_rows * sizeof(struct page_row) + tail->drop_rows * sizeof(struct drop_row) +
-		       tail->manifest_length == left;
+		       tail->manifest_length ==
+	       left;
 }
 
 int rt_store_verify_tail(struct store *store, const struct tail_link *link, struct epoch_tail *tail)
 {
-	if (link->offset % STORE_PAGE_SIZE != 0 || link->length < sizeof(*tail) || link->offset > store->log.size ||
-	    link->length > store->log.size - link->offset)
+	if (link->offset % STORE_PAGE_SIZE != 0 || link->length < sizeof(*tail) ||
+	    link->offset > store->log.size || link->length > store->log.size - link->offset)
 		return rt_store_damaged("log: a tail lies outside");
 	uint64_t hash;
 	int error = hash_tail(store, link, &hash);
@@ -186,7 +188,8 @@ int rt_store_verify_tail(struct store *store, const struct tail_link *link, stru
 	error = rt_store_read_exactly(&store->log, tail, sizeof(*tail), link->offset);
 	if (error < 0)
 		return error;
-	if (tail->magic != EPOCH_TAIL_MAGIC || tail->run_id != store->record.run_id || !tail_adds_up(tail, link->length))
+	if (tail->magic != EPOCH_TAIL_MAGIC || tail->run_id != store->record.run_id ||
+	    !tail_adds_up(tail, link->length))
 		return rt_store_damaged("log: the tail at %lx makes no sense", link->offset);
 	return 0;
 }
@@ -201,7 +204,8 @@ static int collect_tails(struct store *store, struct tail_link *links, uint64_t 
 		if (error < 0)
 			return error;
 		if (tail.epoch != store->record.home_epoch + 1 + i)
-			return rt_store_damaged("log: the tail at %lx is of epoch %lu", link.offset, tail.epoch);
+			return rt_store_damaged("log: the tail at %lx is of epoch %lu", link.offset,
+						tail.epoch);
 		links[i] = link;
 		/* Strictly downwards; the last one's predecessor is not looked at. */
 		if (i > 0 && (tail.previous.offset >= link.offset ||
@@ -315,7 +319,8 @@ static int load_manifest(struct store *store)
 		return error;
 	store->manifest_length = tail.manifest_length;
 	uint64_t end = store->record.tail.offset + store->record.tail.length;
-	return rt_store_read_exactly(&store->log, store->manifest, tail.manifest_length, end - tail.manifest_length);
+	return rt_store_read_exactly(&store->log, store->manifest, tail.manifest_length,
+				     end - tail.manifest_length);
 }
 
 /* What lies beyond the structures in use is left over from a crash. */
@@ -341,9 +346,11 @@ int rt_store_recover(struct store *store)
 	if (error < 0)
 		return error;
 	if (store->page_count != store->record.page_count)
-		return rt_store_damaged("holds %lu pages instead of %lu", store->page_count, store->record.page_count);
+		return rt_store_damaged("holds %lu pages instead of %lu", store->page_count,
+					store->record.page_count);
 	store->chunk_limit = 0;
-	store->log_end = store->log_cursor = RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
+	store->log_end = store->log_cursor =
+		RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
 	error = rt_persist_map(&store->log, 0, store->log_end);
 	if (error == 0 && store->writable)
 		cut_leftovers(store);

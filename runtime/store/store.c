@@ -9,7 +9,9 @@
 
 #define READ_ATTEMPTS 5
 
-char rt_store_problem_text[256] = "no problem";
+#define NO_PROBLEM "no problem"
+
+char rt_store_problem_text[256] = NO_PROBLEM;
 
 const char *rt_store_problem(void)
 {
@@ -123,7 +125,8 @@ static bool has_moved_on(struct store *store)
 }
 
 /* One attempt; *again when the store was written by its owner while it was being read. */
-static int try_open(int directory, bool writable, int lowest_fd, struct store **result, int *holder, bool *again)
+static int try_open(int directory, bool writable, int lowest_fd, struct store **result, int *holder,
+		    bool *again)
 {
 	*again = false;
 	struct store *store = new_store(writable);
@@ -141,7 +144,7 @@ static int try_open(int directory, bool writable, int lowest_fd, struct store **
 
 int rt_store_open(const char *path, bool writable, int lowest_fd, struct store **result, int *holder)
 {
-	rt_store_explain("%s", "no problem");
+	rt_store_explain("%s", NO_PROBLEM);
 	int directory = rt_store_open_directory(path, false);
 	if (directory < 0)
 		return directory;
@@ -150,6 +153,8 @@ int rt_store_open(const char *path, bool writable, int lowest_fd, struct store *
 	for (int i = 0; again && i < READ_ATTEMPTS; i++)
 		error = try_open(directory, writable, lowest_fd, result, holder, &again);
 	rt_sys_close(directory);
+	if (error < 0 && memcmp(rt_store_problem_text, NO_PROBLEM, sizeof(NO_PROBLEM)) == 0)
+		rt_store_explain("%s: %s", path, rt_error_text(error));
 	return error;
 }
 

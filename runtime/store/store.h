@@ -33,15 +33,15 @@ enum store_state {
 
 struct store_status {
 	enum store_state state;
-	int32_t exit_status;    /* with STORE_ENDED: wait(2) status */
-	int32_t owner_pid;      /* the process that last opened it for writing */
-	uint64_t owner_start;   /* its start time, field 22 of /proc/PID/stat */
-	uint64_t epoch;         /* number of the committed checkpoint, 0: none */
-	int64_t commit_time_ns; /* CLOCK_REALTIME of that commit */
-	uint64_t page_count;    /* pages in that checkpoint */
+	int32_t exit_status;     /* with STORE_ENDED: wait(2) status */
+	int32_t owner_pid;       /* the process that last opened it for writing */
+	uint64_t owner_start;    /* its start time, field 22 of /proc/PID/stat */
+	uint64_t epoch;          /* number of the committed checkpoint, 0: none */
+	int64_t commit_time_ns;  /* CLOCK_REALTIME of that commit */
+	uint64_t page_count;     /* pages in that checkpoint */
 	uint64_t bytes_on_media; /* blocks allocated to all files of the store, bytes */
 	enum store_durability durability;
-	bool is_pmem;           /* on persistent memory, mapped with MAP_SYNC */
+	bool is_pmem; /* on persistent memory, mapped with MAP_SYNC */
 };
 
 /* Creates the directory `path` (0700) if it is missing and an empty store in it, files 0600.
@@ -94,7 +94,8 @@ int rt_store_append(struct store *store, uint64_t page, const void *contents);
 /* For contents the caller wants to fill itself (pre-copy by process_vm_readv): the address in
  * the log where the next page will go; then rt_store_append_slot() with the page's address,
  * which hashes what is there and adds it. Several slots may be taken at once: `count` adjacent
- * slots, then one call per slot in order with its index. NULL when the log can't grow. */
+ * slots (at most 16384), then one call per slot in order with its index. NULL and *error when
+ * the log can't grow (-ENOSPC) or slots are out already (-EINVAL). */
 void *rt_store_slots(struct store *store, size_t count, int *error);
 int rt_store_append_slot(struct store *store, size_t index, uint64_t page);
 /* Ends the use of slots; those not appended are given back. */
@@ -104,17 +105,21 @@ void rt_store_slots_done(struct store *store);
 int rt_store_drop(struct store *store, uint64_t start, uint64_t end);
 
 /* Makes the epoch the checkpoint, atomically: when it returns 0 the new one is what recovery
- * finds; killed at any instant before or in it, the old one or the new one whole. */
+ * finds; killed at any instant before or in it, the old one or the new one whole. After an error
+ * the epoch is still open: abort it. -ENOSPC when its tables do not fit, -EFBIG for a manifest of
+ * more than 1 GiB; any other error is that of the device, and may be final. */
 int rt_store_commit(struct store *store, const void *manifest, size_t length, int64_t time_ns);
 
 /* Forgets the epoch; the last committed checkpoint stays. The pages of the aborted epoch are
- * then missing from the store although they changed: *the caller* must append them again
- * (rt_store_aborted_pages() lists them). */
+ * then missing from the store although they changed: *the caller* must append or drop them again
+ * (rt_store_next_aborted() lists them, dropped ones too). */
 void rt_store_abort(struct store *store);
-bool rt_store_next_aborted(struct store *store, uint64_t from, uint64_t *page); /* ascending; until the next begin */
+/* First of them >= from. Only until the next begin. */
+bool rt_store_next_aborted(struct store *store, uint64_t from, uint64_t *page);
 
 /* Moves pages home and frees the log, when that is due (log larger than the pages at home, or
- * `force`). Off the critical path: call it while the program runs. -ENOSPC leaves all valid. */
+ * `force`). Off the critical path: call it while the program runs, after each commit and not in
+ * an open epoch (-EBUSY). -ENOSPC leaves all valid. */
 int rt_store_settle(struct store *store, bool force);
 
 /* ---- looking at the image: committed pages plus those of the open epoch ---- */

@@ -10,7 +10,7 @@
  *   --kills N        kills wanted (5); fewer than 5, or than N if that is less, is a failure
  *   --early-kills N  further kills soon after a restore, before it commits anything new (1)
  *   --seed S         for the random instants; a failure prints it
- *   --min-ms A, --max-ms B   when to kill, after a start (25 .. time undisturbed / kills)
+ *   --min-ms A, --max-ms B   when to kill, after a start (25 .. 2/3 of the time undisturbed / kills)
  *   --store DIR      where the store goes (a new directory in /dev/shm)
  *   --interval MS    passed to respct run
  *   --verify         RESPCT_VERIFY=1 in the program's environment
@@ -21,7 +21,7 @@
  *
  * Exit status: 0 as expected, 1 not, 77 the program cannot run here (it said 77 undisturbed).
  * The last line on stdout is "ok NAME (...)", "FAILED NAME: why" or "skipped NAME: why". What a
- * failed run left is kept in BUILD/tests/failed/NAME.
+ * failed run left is kept in $RESPCT_FAILED/NAME (BUILD/tests/failed/NAME).
  */
 #include "harness.h"
 
@@ -124,8 +124,7 @@ static void fail(const char *format, ...)
 	vsnprintf(reason, sizeof(reason), format, arguments);
 	va_end(arguments);
 	note("FAILED: %s", reason);
-	mkdir(harness_build_path("tests/failed"), 0755);
-	directory = harness_build_path(harness_format("tests/failed/%s", options.name));
+	directory = harness_failed_directory(options.name);
 	keep_the_evidence(directory);
 	clean_up();
 	printf("FAILED %s: %s; %d+%d kills, --seed %llu, see %s/log\n", options.name, reason, kills_done,
@@ -540,7 +539,8 @@ static void choose_instants(int duration_ms)
 {
 	if (options.maximum_ms > 0 || options.kills < 1)
 		return;
-	options.maximum_ms = duration_ms / options.kills;
+	/* Two thirds of an even share: what a kill undoes is small, and the machine is not always as busy. */
+	options.maximum_ms = duration_ms * 2 / (3 * options.kills);
 	if (options.maximum_ms < options.minimum_ms)
 		options.maximum_ms = options.minimum_ms;
 	if (options.maximum_ms > 1000)

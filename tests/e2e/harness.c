@@ -251,6 +251,18 @@ void harness_copy(const char *from, const char *to)
 	run_quietly(arguments);
 }
 
+char *harness_failed_directory(const char *name)
+{
+	const char *top = getenv("RESPCT_FAILED");
+	char *path = harness_format("%s/%s", top ? top : harness_build_path("tests/failed"), name);
+	char *parent = harness_format("%s", path);
+	char *arguments[] = {"mkdir", "-p", "--", parent, NULL};
+
+	cut_last_component(parent);
+	run_quietly(arguments);
+	return path;
+}
+
 /* ---- looking at a store ---- */
 
 /* The text after "key: " on its own line, or NULL. */

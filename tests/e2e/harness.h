@@ -26,6 +26,9 @@ char *harness_format(const char *format, ...) __attribute__((format(printf, 1, 2
 /* BUILD/name, as harness_format(). */
 char *harness_build_path(const char *name);
 
+/* The directory $RESPCT_FAILED/name (BUILD/tests/failed/name); the parent is made, it itself is not. */
+char *harness_failed_directory(const char *name);
+
 /* One program to start. Descriptors are -1 for "as the caller's"; strings NULL likewise. */
 struct launch {
 	char *const *arguments; /* arguments[0] is the path, searched in PATH */

@@ -1,8 +1,13 @@
 /* Files, directories, devices, pipes, terminals: runtime/descriptor_file.c and its restore. */
 #include "descriptor_harness.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
 #include <pty.h>
+#include <stddef.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -39,6 +44,26 @@ static void check_files(void)
 Test(descriptor, files_keep_offset_flags_and_sharing)
 {
 	check_kept(open_files, check_files);
+}
+
+/* As some containers do. */
+static void forbid_kcmp(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kcmp, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+	open_files();
+}
+
+Test(descriptor, sharing_is_guessed_where_kcmp_is_forbidden)
+{
+	check_kept(forbid_kcmp, check_files);
 }
 
 static void write_on(void)
@@ -367,6 +392,42 @@ Test(descriptor, redirected_output_goes_to_its_file)
 {
 	capture_in_process(redirect, NULL);
 	restore_in_process(check_redirected);
+}
+
+/* ---- a process whose main thread is gone ---- */
+
+static void *capture_without_main_thread(void *argument)
+{
+	static struct manifest_writer writer;
+	pthread_t *main_thread = argument;
+	CHECK(pthread_join(*main_thread, NULL) == 0);
+	usleep(50000); /* joined before its descriptors are gone */
+	CHECK(rt_descriptors_prepare(table_of_test) == 0);
+	begin_manifest(&writer);
+	CHECK(rt_descriptors_capture(table_of_test, &writer) == 0);
+	keep_manifest(&writer);
+	check_pipes();
+	_exit(0);
+}
+
+static void leave_main_thread(void *argument)
+{
+	static pthread_t main_thread;
+	pthread_t other;
+	(void)argument;
+	close_range(3, ~0U, 0);
+	table_of_test = open_table();
+	CHECK(rt_descriptors_prepare(table_of_test) == 0);
+	open_pipes();
+	main_thread = pthread_self();
+	CHECK(pthread_create(&other, NULL, capture_without_main_thread, &main_thread) == 0);
+	syscall(SYS_exit, 0); /* pthread_exit() would unwind through Criterion */
+}
+
+Test(descriptor, a_process_without_its_main_thread_is_captured)
+{
+	in_process(leave_main_thread, NULL);
+	restore_in_process(check_pipes);
 }
 
 /* ---- a full table ---- */

@@ -3,6 +3,7 @@
  * another one, never a crash.
  */
 #include <time.h>
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "runtime/layout.h"
@@ -203,9 +204,25 @@ Test(store_damage, other_versions)
 static uint64_t tempting_number(uint64_t *random, uint64_t old)
 {
 	const uint64_t numbers[] = {
-		0, 1, old + 1, old - 1, old + 4096, old * 2, ~0UL, 1UL << 63, 1UL << 47, (1UL << 47) - 4096,
-		1UL << 32, 0xffffffffUL, 1UL << 52, old ^ (1UL << next_random(random) % 64), next_random(random),
-		old & ~4095UL, ~0UL << 12, 0x7fffffffffffffffUL, 0x7ffffffffffff000UL,
+		0,
+		1,
+		old + 1,
+		old - 1,
+		old + 4096,
+		old * 2,
+		~0UL,
+		1UL << 63,
+		1UL << 47,
+		(1UL << 47) - 4096,
+		1UL << 32,
+		0xffffffffUL,
+		1UL << 52,
+		old ^ (1UL << next_random(random) % 64),
+		next_random(random),
+		old & ~4095UL,
+		~0UL << 12,
+		0x7fffffffffffffffUL,
+		0x7ffffffffffff000UL,
 	};
 	return numbers[next_random(random) % (sizeof(numbers) / sizeof(numbers[0]))];
 }

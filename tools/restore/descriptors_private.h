@@ -35,7 +35,7 @@ struct restoration {
 	struct made_pipe *pipes;
 	size_t pipe_count;
 	int base;        /* temporary numbers start here, above every number of the program */
-	int keep_from;   /* and end before this */
+	int keep_from;   /* open descriptors from here on are the caller\'s */
 	int own[3];      /* copies of our 0, 1, 2 */
 	int listener[2]; /* loopback listeners that make closed connections: IPv4, IPv6; -1: not made */
 	int32_t pid;     /* of the program; 0: not in the manifest */

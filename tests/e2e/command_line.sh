@@ -1,0 +1,618 @@
+#!/bin/sh
+# What the commands refuse and say: command_line.sh TEST [UID], TEST one of the test_ functions below.
+#
+# A refusal is exactly one line on stderr, nothing on stdout, and exit status 125. With UID, as that
+# user. Exit status: 0 passed, 1 failed (the last line says why), 77 cannot run here.
+set -u
+
+if [ $# -gt 1 ]; then
+	exec setpriv --reuid "$2" --regid "$2" --clear-groups "$0" "$1"
+fi
+
+build=${RESPCT_BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
+respct=$build/respct
+restore=$build/respct-restore
+helpers=$build/tests/helpers
+[ -d /dev/shm ] && [ -w /dev/shm ] && place=/dev/shm || place=${TMPDIR:-/var/tmp}
+work=$(mktemp -d "$place/respct-test-XXXXXX") || exit 1
+cd "$work" || exit 1
+store=$work/store
+children=''
+mounted=''
+
+# ---- words ----
+
+clean_up()
+{
+	for child in $children; do
+		kill -9 "$child" 2>/dev/null
+	done
+	for file in "$work"/*/pid; do
+		[ -f "$file" ] && kill -9 "$(cat "$file")" 2>/dev/null
+	done
+	wait
+	cd /
+	[ -z "$mounted" ] || umount "$mounted"
+	rm -rf "$work"
+}
+
+fail()
+{
+	[ ! -s err ] || sed 's/^/  stderr: /' err
+	echo "FAILED: $*"
+	exit 1
+}
+
+skip()
+{
+	echo "skipped: $*"
+	exit 77
+}
+
+# refused STATUS WORDS COMMAND...: COMMAND must end with STATUS, saying one line with WORDS in it.
+refused()
+{
+	wanted=$1 words=$2
+	shift 2
+	timeout 60 "$@" >out 2>err </dev/null
+	status=$?
+	[ $status -eq "$wanted" ] || fail "exit status $status instead of $wanted: $*"
+	[ "$(wc -l <err)" -eq 1 ] || fail "$(wc -l <err) lines on stderr instead of one: $*"
+	[ ! -s out ] || fail "output on stdout: $*"
+	grep -qi -e "$words" err || fail "the message does not say \"$words\": $*"
+}
+
+# value KEY: from `respct stat` of the store.
+value()
+{
+	"$respct" stat "$store" 2>/dev/null | sed -n "s/^$1: //p"
+}
+
+# await SECONDS COMMAND...: until COMMAND succeeds.
+await()
+{
+	deadline=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -le "$deadline" ] || fail "waited in vain for: $*"
+		sleep 0.01
+	done
+}
+
+epoch_above()
+{
+	epoch=$(value epoch)
+	[ "${epoch:-0}" -gt "$1" ]
+}
+
+is_gone()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
+# Starts a program under respct; its pid in $child; returns after its first checkpoint.
+start()
+{
+	rm -f go
+	"$respct" run --store "$store" -- "$@" >output 2>errors </dev/null &
+	child=$!
+	children="$children $child"
+	await 30 epoch_above 0
+}
+
+start_restored()
+{
+	"$restore" "$store" >restored-output 2>restored-errors </dev/null &
+	child=$!
+	children="$children $child"
+	await 30 epoch_above "$1"
+}
+
+kill_program()
+{
+	kill -9 "$(cat "$store/pid")"
+	wait "$child" 2>/dev/null
+}
+
+# A store that holds a crashed run of waiter.
+make_crashed_store()
+{
+	start "$helpers/waiter" "$@"
+	kill_program
+}
+
+# Ends with this status after `go`.
+finish()
+{
+	: >go
+	wait "$child"
+	status=$?
+	[ $status -eq "$1" ] || fail "the program ended with $status instead of $1"
+	[ "$(cat output)" = "$(printf 'waiting\ndone')" ] || fail "the output is: $(cat output)"
+}
+
+# restores_or_refuses: a damaged store gives a message, or the whole process, never anything else.
+restores_or_refuses()
+{
+	: >go
+	printf 'waiting\n' >output
+	timeout 60 "$restore" "$store" >out 2>err </dev/null
+	status=$?
+	case $status in
+	0)
+		[ "$(cat output)" = "$(printf 'waiting\ndone')" ] || fail "$1: restored wrongly: $(cat output)"
+		;;
+	125)
+		[ "$(wc -l <err)" -eq 1 ] || fail "$1: $(wc -l <err) lines on stderr"
+		;;
+	*)
+		fail "$1: respct-restore ended with $status"
+		;;
+	esac
+	rm -f go
+}
+
+# ---- the commands themselves ----
+
+test_help_and_version()
+{
+	for command in "$respct" "$restore" "$respct run"; do
+		$command --help >out 2>err || fail "$command --help: exit status $?"
+		[ -s out ] && [ ! -s err ] || fail "$command --help must speak on stdout alone"
+	done
+	for command in "$respct" "$restore"; do
+		$command --version >out 2>err || fail "$command --version: exit status $?"
+		grep -q '[0-9]\.[0-9]' out && [ ! -s err ] || fail "$command --version: $(cat out)"
+	done
+}
+
+test_wrong_options()
+{
+	refused 125 'no such command' "$respct" bogus
+	refused 125 bogus "$respct" --bogus
+	refused 125 bogus "$respct" run --bogus -- true
+	refused 125 bogus "$restore" --bogus
+	refused 125 . "$respct"
+	refused 125 . "$respct" run
+	refused 125 . "$respct" run --store
+	refused 125 . "$respct" stat
+	refused 125 . "$respct" inspect
+	refused 125 . "$restore"
+	refused 125 . "$restore" a b
+	refused 125 INTERVAL "$respct" run --store "$store" --interval soon -- true
+	refused 125 INTERVAL "$respct" run --store "$store" --interval 0 -- true
+	refused 125 INTERVAL "$respct" run --store "$store" --interval -5 -- true
+	refused 125 DURABILITY "$respct" run --store "$store" --durability eternal -- true
+}
+
+test_missing_program()
+{
+	refused 127 'not found' "$respct" run --store "$store" -- no-such-program-here
+	refused 127 'no such file' "$respct" run --store "$store" -- ./missing
+	[ ! -e "$store" ] || fail "a store was made for a program that does not exist"
+}
+
+test_not_executable()
+{
+	: >file
+	chmod 644 file
+	refused 126 'denied' "$respct" run --store "$store" -- ./file
+	refused 126 . "$respct" run --store "$store" -- /
+}
+
+test_static_binary()
+{
+	refused 125 static "$respct" run --store "$store" -- "$helpers/static_program"
+}
+
+test_setuid_binary()
+{
+	cp "$helpers/waiter" program
+	[ "$(id -u)" -ne 0 ] || chown 65534 program
+	chmod 4755 program
+	refused 125 setuid "$respct" run --store "$store" -- ./program
+	chmod 755 program
+	[ "$(id -u)" -ne 0 ] || chgrp 65534 program
+	chmod 2755 program
+	[ "$(id -u)" -ne 0 ] || refused 125 setgid "$respct" run --store "$store" -- ./program
+}
+
+test_missing_store()
+{
+	refused 125 'no such file' "$restore" "$work/missing"
+	refused 125 'no such file' "$respct" stat "$work/missing"
+	refused 125 'no such file' "$respct" inspect "$work/missing"
+	mkdir empty
+	refused 125 . "$restore" empty
+	refused 125 . "$respct" stat empty
+	: >file
+	refused 125 . "$restore" file
+	refused 125 . "$respct" stat file
+}
+
+test_unwritable_place()
+{
+	: >file
+	refused 125 . "$respct" run --store "$work/file/store" -- true
+	refused 125 . "$respct" run --store "$work/file" -- true
+	refused 125 . "$respct" run --store /proc/store -- true
+	[ "$(id -u)" -eq 0 ] && return
+	mkdir closed
+	chmod 555 closed
+	refused 125 denied "$respct" run --store "$work/closed/store" -- true
+}
+
+# ---- stores and who may have them ----
+
+test_store_in_use()
+{
+	start "$helpers/waiter"
+	refused 125 'in use' "$respct" run --store "$store" -- true
+	refused 125 'in use' "$respct" run --fresh --store "$store" -- true
+	refused 125 'in use' "$restore" "$store"
+	finish 0
+}
+
+test_crashed_store()
+{
+	make_crashed_store 3
+	before=$(value epoch)
+	refused 125 fresh "$respct" run --store "$store" -- true
+	[ "$(value epoch)" = "$before" ] || fail "the refused run changed the store"
+	start_restored "$before"
+	finish 3
+}
+
+test_fresh_overrides()
+{
+	make_crashed_store
+	RESPCT_QUIET=1 "$respct" run --fresh --store "$store" -- echo again >out 2>err || fail "--fresh: exit status $?"
+	[ "$(cat out)" = again ] && [ ! -s err ] || fail "--fresh: $(cat out err)"
+}
+
+test_ended_store()
+{
+	start "$helpers/waiter" 0
+	finish 0
+	[ "$(value state)" = ended ] || fail "the state is $(value state)"
+	refused 125 ended "$restore" "$store"
+	RESPCT_QUIET=1 "$respct" run --store "$store" -- echo again >out 2>err || fail "over an ended run: exit status $?"
+	[ "$(cat out)" = again ] && [ ! -s err ] || fail "over an ended run: $(cat out err)"
+}
+
+test_permissions()
+{
+	start "$helpers/waiter"
+	[ "$(stat -c %a "$store")" = 700 ] || fail "the store's mode is $(stat -c %a "$store")"
+	for file in "$store"/*; do
+		[ "$(stat -c %a "$file")" = 600 ] || fail "the mode of $file is $(stat -c %a "$file")"
+	done
+	[ "$(wc -l <"$store/pid")" -eq 1 ] && [ "$(cat "$store/pid")" = "$child" ] || fail "pid: $(cat "$store/pid")"
+	finish 0
+}
+
+test_store_of_another_user()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root to make a store of another user"
+	make_crashed_store
+	chmod 711 "$work"
+	chmod 777 "$store"
+	chown 65533 "$store" "$store"/*
+	as_other="setpriv --reuid 65534 --regid 65534 --clear-groups"
+	refused 125 . $as_other "$restore" "$store"
+	refused 125 . $as_other "$respct" run --store "$store" --fresh -- true
+	chmod 711 "$store"
+	refused 125 . $as_other "$restore" "$store"
+}
+
+test_store_open_to_others()
+{
+	make_crashed_store
+	chmod 770 "$store"
+	refused 125 . "$restore" "$store"
+	refused 125 . "$respct" run --fresh --store "$store" -- true
+	chmod 700 "$store"
+	chmod 666 "$store"/*
+	refused 125 . "$restore" "$store"
+}
+
+# ---- damage ----
+
+# Another byte at OFFSET of FILE.
+flip()
+{
+	old=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+	printf "\\$(printf %03o $((old ^ (1 << ($2 % 8)))))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+
+# A number below $1, the same ones in every run.
+random_below()
+{
+	random_state=$(((random_state * 1103515245 + 12345) % 2147483648))
+	echo $((random_state / 8 % $1))
+}
+
+test_damaged_store()
+{
+	make_crashed_store
+	cp -a "$store" whole
+	random_state=1
+	for name in $(cd whole && find . -type f -size +0 ! -name pid ! -name lock); do
+		size=$(stat -c %s "whole/$name")
+		for number in 1 2 3 4 5 6; do
+			rm -rf "$store"
+			cp -a whole "$store"
+			random_below "$size" >/dev/null
+			offset=$((number <= 2 ? number * 8 : random_state % size))
+			flip "$store/$name" $offset
+			"$respct" stat "$store" >/dev/null 2>&1
+			[ $? -le 125 ] || fail "stat of $name damaged at $offset ended by a signal"
+			"$respct" inspect "$store" >/dev/null 2>&1
+			[ $? -le 125 ] || fail "inspect of $name damaged at $offset ended by a signal"
+			restores_or_refuses "$name damaged at $offset"
+		done
+	done
+}
+
+test_truncated_store()
+{
+	make_crashed_store
+	cp -a "$store" whole
+	for name in $(cd whole && find . -type f -size +0 ! -name pid ! -name lock); do
+		size=$(stat -c %s "whole/$name")
+		for length in 0 1 $((size / 2)) $((size - 1)) $((size - 4096)); do
+			[ "$length" -ge 0 ] || continue
+			rm -rf "$store"
+			cp -a whole "$store"
+			truncate -s "$length" "$store/$name"
+			"$respct" stat "$store" >/dev/null 2>&1
+			[ $? -le 125 ] || fail "stat of $name cut to $length ended by a signal"
+			restores_or_refuses "$name cut to $length"
+		done
+		rm -rf "$store"
+		cp -a whole "$store"
+		rm "$store/$name"
+		restores_or_refuses "$name removed"
+	done
+}
+
+test_foreign_files()
+{
+	make_crashed_store
+	head -c 65536 /dev/urandom >noise
+	for name in $(cd "$store" && find . -type f -size +0 ! -name pid ! -name lock ! -name statistics); do
+		cp -a "$store" broken
+		cat noise >"broken/$name"
+		refused 125 . "$restore" broken
+		rm -rf broken
+	done
+}
+
+test_program_changed()
+{
+	cp "$helpers/waiter" program
+	start ./program
+	kill_program
+	cp "$helpers/grower" program.new
+	mv program.new program
+	refused 125 program "$restore" "$store"
+	rm program
+	refused 125 program "$restore" "$store"
+}
+
+test_program_the_same_again()
+{
+	cp "$helpers/waiter" program
+	start ./program
+	kill_program
+	cp "$helpers/waiter" program.new
+	mv program.new program
+	start_restored "$(value epoch)"
+	finish 0
+}
+
+# ---- a full device ----
+
+test_full_device()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root to mount a small file system"
+	mkdir small
+	mount -t tmpfs -o size=24m,mode=755 none small 2>/dev/null || skip "cannot mount a tmpfs here"
+	mounted=$work/small
+	store=$work/small/store
+	start "$helpers/grower" 64
+	: >grow
+	await 30 grep -q grown output
+	await 30 grep -q unprotected errors
+	: >shrink
+	await 30 grep -q shrunk output
+	await 30 epoch_above "$(value epoch)"
+	[ "$(grep -c unprotected errors)" -eq 1 ] || fail "$(grep -c unprotected errors) lines about the full device"
+	before=$(value epoch)
+	kill_program
+	start_restored "$before"
+	: >go
+	wait "$child" || fail "after the restore the program ended with $?"
+	[ "$(tail -n 1 output)" = "done" ] || fail "the output is: $(cat output)"
+}
+
+test_full_from_the_start()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root to mount a small file system"
+	mkdir small
+	mount -t tmpfs -o size=64k,mode=755 none small 2>/dev/null || skip "cannot mount a tmpfs here"
+	mounted=$work/small
+	"$respct" run --store "$work/small/store" -- echo ran >out 2>err
+	status=$?
+	[ "$(wc -l <err)" -le 2 ] || fail "$(wc -l <err) lines on stderr"
+	[ $status -eq 125 ] || { [ $status -eq 0 ] && [ "$(cat out)" = ran ]; } || fail "exit status $status, $(cat out)"
+}
+
+# ---- what the program and its surroundings see ----
+
+test_exit_status()
+{
+	RESPCT_QUIET=1 "$respct" run --store "$store" -- sh -c 'echo out; echo err >&2; exit 9' >out 2>err
+	status=$?
+	[ $status -eq 9 ] || fail "exit status $status instead of 9"
+	[ "$(cat out)" = out ] && [ "$(cat err)" = err ] || fail "stdout \"$(cat out)\", stderr \"$(cat err)\""
+	"$respct" run --fresh --store "$store" -- sh -c 'kill -TERM $$' 2>err
+	status=$?
+	[ $status -eq 143 ] || fail "exit status $status instead of 143"
+}
+
+test_messages()
+{
+	"$respct" run --store "$store" -- true >out 2>err || fail "exit status $?"
+	[ ! -s out ] || fail "output on stdout: $(cat out)"
+	[ "$(wc -l <err)" -eq 1 ] && grep -q "$store" err || fail "stderr must say where the checkpoints go, in one line"
+}
+
+test_restored_exit_status()
+{
+	make_crashed_store 17
+	start_restored "$(value epoch)"
+	finish 17
+	[ ! -s restored-output ] || fail "output on respct-restore's stdout: $(cat restored-output)"
+}
+
+test_restored_signal()
+{
+	make_crashed_store
+	start_restored "$(value epoch)"
+	kill -TERM "$(cat "$store/pid")"
+	wait "$child"
+	status=$?
+	[ $status -eq 143 ] || fail "exit status $status instead of 143"
+}
+
+# respct-restore hands signals on: a service manager knows only it.
+test_signal_through_restore()
+{
+	make_crashed_store
+	start_restored "$(value epoch)"
+	program=$(cat "$store/pid")
+	kill -TERM "$child"
+	wait "$child"
+	status=$?
+	[ $status -eq 143 ] || fail "exit status $status instead of 143"
+	await 10 is_gone "$program"
+}
+
+# Killing respct-restore must not leave a program behind that nobody can find, nor lose the state.
+test_kill_restore_itself()
+{
+	make_crashed_store
+	start_restored "$(value epoch)"
+	program=$(cat "$store/pid")
+	kill -9 "$child"
+	wait "$child" 2>/dev/null
+	if is_gone "$program"; then
+		start_restored "$(value epoch)"
+		finish 0
+	else
+		refused 125 'in use' "$restore" "$store"
+		kill -9 "$program"
+		await 10 is_gone "$program"
+		start_restored "$(value epoch)"
+		finish 0
+	fi
+}
+
+test_twice_restored()
+{
+	make_crashed_store 5
+	for number in 1 2 3 4 5; do
+		start_restored "$(value epoch)"
+		kill_program
+	done
+	start_restored "$(value epoch)"
+	finish 5
+}
+
+test_preload_without_the_command()
+{
+	LD_PRELOAD=$build/librespct.so RESPCT_STORE=$store "$helpers/waiter" 4 >output 2>errors &
+	child=$!
+	children="$children $child"
+	await 30 epoch_above 0
+	kill_program
+	start_restored "$(value epoch)"
+	finish 4
+}
+
+# Children inherit the environment; they run unprotected and undisturbed, and say nothing.
+test_children_are_left_alone()
+{
+	RESPCT_QUIET=1 "$respct" run --store "$store" -- sh -c "sh -c 'echo one | cat'; (echo two); true" >out 2>err
+	[ "$(cat out)" = "$(printf 'one\ntwo')" ] && [ ! -s err ] || fail "stdout \"$(cat out)\", stderr \"$(cat err)\""
+}
+
+test_default_store()
+{
+	start_default=$(mktemp out-XXXXXX)
+	"$respct" run -- sh -c 'kill -9 $$' 2>"$start_default"
+	line=$(cat "$start_default")
+	default=$(printf '%s\n' "$line" | sed -n 's/.*checkpoints go to \([^ ]*\).*/\1/p')
+	[ -d "$default" ] || fail "the message does not name a store: $line"
+	"$respct" ls >out 2>err || fail "ls: exit status $?"
+	grep -q "$(basename "$default")" out || fail "ls does not list $default"
+	rm -rf "$default"
+}
+
+test_looking_at_stores()
+{
+	make_crashed_store
+	"$respct" stat "$store" >out 2>err || fail "stat: exit status $?"
+	for key in state epoch commit_time_ns pages bytes checkpoints; do
+		grep -q "^$key: " out || fail "stat has no $key"
+	done
+	[ "$(value state)" = running ] || fail "the state is $(value state)"
+	"$respct" inspect "$store" >out 2>err || fail "inspect: exit status $?"
+	[ -s out ] && [ ! -s err ] || fail "inspect says nothing"
+	"$respct" check >out 2>err || fail "check: exit status $?"
+	[ -s out ] || fail "check says nothing"
+}
+
+# A checkpoint is committed when the program has long ended its start, and commit_time_ns is its time.
+test_commit_time()
+{
+	start "$helpers/waiter"
+	age=$((($(date +%s%N) - $(value commit_time_ns)) / 1000000))
+	[ "$age" -ge 0 ] && [ "$age" -lt 5000 ] || fail "the last checkpoint is $age ms old"
+	finish 0
+}
+
+test_durability_power()
+{
+	rm -f go
+	"$respct" run --durability power --store "$store" -- "$helpers/waiter" 6 >output 2>errors </dev/null &
+	child=$!
+	children="$children $child"
+	await 30 epoch_above 0
+	[ "$(value durability)" = power ] || fail "the durability is $(value durability)"
+	kill_program
+	start_restored "$(value epoch)"
+	finish 6
+}
+
+test_interval()
+{
+	"$respct" run --interval 10 --store "$store" -- "$helpers/waiter" >output 2>errors </dev/null &
+	child=$!
+	children="$children $child"
+	await 30 epoch_above 0
+	first=$(value epoch)
+	sleep 2
+	rate=$((($(value epoch) - first) / 2))
+	[ "$rate" -ge 20 ] || fail "$rate checkpoints a second at an interval of 10 ms"
+	finish 0
+}
+
+# ---- run ----
+
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+unset LD_PRELOAD RESPCT_STORE RESPCT_VERIFY RESPCT_INTERVAL_MS RESPCT_DURABILITY RESPCT_QUIET RESPCT_FRESH
+"test_$1"
+echo "ok $1"
