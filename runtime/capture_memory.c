@@ -99,7 +99,6 @@ int rt_capture_precopy(struct engine *engine)
 	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
 	if (result < 0)
 		return result;
-	rt_track_add_new(engine->tracker, &engine->regions, &engine->captured_regions);
 	result = rt_track_scan_dirty(engine->tracker, &engine->regions, precopy_range, &precopy);
 	return result < 0 ? result : flush_batch(&precopy);
 }

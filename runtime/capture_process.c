@@ -294,6 +294,8 @@ int rt_capture_process(struct engine *engine)
 	write_timers(writer);
 	write_limits(writer);
 	write_groups(writer);
-	int result = rt_descriptors_capture(engine->descriptors, writer);
+	int result = rt_capture_children(engine, writer);
+	if (result == 0)
+		result = rt_descriptors_capture(engine->descriptors, writer);
 	return result < 0 ? result : writer->failed ? -ENOMEM : 0;
 }

@@ -136,6 +136,11 @@ int rt_capture_facts(struct engine *engine);
 /* In the stop: writes the manifest. */
 int rt_capture_process(struct engine *engine);
 
+/* ---- capture_children.c ---- */
+
+/* In the stop: a MANIFEST_CHILD record for each child not yet waited for. 0 or -errno. */
+int rt_capture_children(struct engine *engine, struct manifest_writer *writer);
+
 /* ---- verify.c ---- */
 
 /* In the stop: compares every page with the store; aborts the process on a difference. */

@@ -27,6 +27,7 @@ enum manifest_kind {
 	MANIFEST_TIMER = 8,      /* struct manifest_timer: one interval timer */
 	MANIFEST_LIMIT = 9,      /* struct manifest_limit: one resource limit */
 	MANIFEST_GROUPS = 10,    /* supplementary groups: array of uint32_t */
+	MANIFEST_CHILD = 11,     /* struct manifest_child, one per child not yet waited for */
 };
 
 struct manifest_record {
@@ -134,6 +135,13 @@ struct manifest_limit {
 	uint32_t resource; /* RLIMIT_* */
 	uint32_t pad;
 	uint64_t soft, hard;
+};
+
+struct manifest_child {
+	int32_t pid;
+	uint32_t ended; /* 1: it had ended, `status` is what waiting for it gives; 0: it was running */
+	int32_t status; /* as wait(2) encodes it */
+	uint32_t pad;
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

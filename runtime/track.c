@@ -146,22 +146,9 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 	return 0;
 }
 
-/* Whether `regions` has this very mapping; *cursor only moves forward. */
-static bool had_region(const struct region_table *regions, size_t *cursor, const struct region *region)
+void rt_track_register(int uffd, const void *start, size_t length)
 {
-	while (*cursor < regions->count && regions->entries[*cursor].start < region->start)
-		(*cursor)++;
-	return *cursor < regions->count && regions->entries[*cursor].start == region->start &&
-	       regions->entries[*cursor].end == region->end;
-}
-
-void rt_track_add_new(struct rt_tracker *tracker, const struct region_table *regions,
-		      const struct region_table *before)
-{
-	size_t cursor = 0;
-	for (size_t i = 0; i < regions->count; i++)
-		if (regions->entries[i].tracked && !had_region(before, &cursor, &regions->entries[i]))
-			register_regions(tracker, regions, i, i + 1);
+	register_range(uffd, (uint64_t)start, (uint64_t)start + RT_PAGE_ALIGN_UP(length));
 }
 
 int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,

@@ -28,10 +28,12 @@ int rt_track_open_uffd(void);
 typedef int (*rt_track_visit)(void *context, const struct region *region, uint64_t start, uint64_t end,
 			      uint64_t categories);
 
-/* Registers the regions that `before` does not have, so that a scan for dirty pages sees them. What
- * it misses (a mapping replaced by another of the same extent) the scan in the stop finds. */
-void rt_track_add_new(struct rt_tracker *tracker, const struct region_table *regions,
-		      const struct region_table *before);
+/*
+ * Registers memory that was just mapped and that nobody else knows yet; any thread. Other
+ * memory is only registered while the program is stopped: registering part of a mapping splits
+ * it, and a running program would see that (mremap() across the split fails).
+ */
+void rt_track_register(int uffd, const void *start, size_t length);
 
 /* Visits the dirty pages of all registered regions and protects them again. The program may run. */
 int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "engine.h"
 #include "layout.h"
 #include "sys.h"
 
@@ -45,8 +46,17 @@ void *rt_window_map(enum rt_window_part which, size_t length, int prot, int flag
 	do {
 		block = rt_sys_mmap((void *)take(part, bytes), length, prot, flags | MAP_FIXED_NOREPLACE, -1, 0);
 	} while ((intptr_t)block == -EEXIST);
-	if (!rt_is_error(block))
+	if (!rt_is_error(block)) {
+		rt_new_mapping(block, bytes);
 		return block;
+	}
 	errno = -(int)(intptr_t)block;
 	return MAP_FAILED;
+}
+
+void rt_new_mapping(const void *start, size_t length)
+{
+	const struct engine *engine = __atomic_load_n(&rt_root.engine, __ATOMIC_ACQUIRE);
+	if (engine != NULL && rt_is_protected())
+		rt_track_register(engine->uffd, start, length);
 }

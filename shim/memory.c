@@ -1,6 +1,7 @@
 /* Memory: where anonymous mappings and the allocator's extents are placed; the rest of malloc's family. */
 #include <errno.h>
 #include <malloc.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -28,6 +29,22 @@ SHIM_EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd
 SHIM_EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, off_t offset)
 {
 	return mmap(address, length, prot, flags, fd, offset);
+}
+
+/* A mapping that moves is tracked no longer, until it is registered again. */
+SHIM_EXPORT void *mremap(void *address, size_t old_length, size_t new_length, int flags, ...)
+{
+	void *wanted = NULL;
+	if (flags & MREMAP_FIXED) {
+		va_list list;
+		va_start(list, flags);
+		wanted = va_arg(list, void *);
+		va_end(list);
+	}
+	void *block = SHIM_NEXT(mremap)(address, old_length, new_length, flags, wanted);
+	if (block != MAP_FAILED && block != address)
+		rt_new_mapping(block, new_length);
+	return block;
 }
 
 void *shim_heap_mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)

@@ -267,7 +267,7 @@ static int64_t realtime_ns(void)
 
 static pid_t start_load(char *command, char *argument)
 {
-	char *arguments[] = {harness_build_path("tests/memcached_load"), port, load_directory, command, argument,
+	char *arguments[] = {harness_build_path("tests/memcached_load"), command, port, load_directory, argument,
 			     NULL};
 	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], -1, false};
 

@@ -1,10 +1,12 @@
 /*
  * A memcached client that knows what must be there.
  *
- *   memcached_load PORT DIRECTORY fill KEYS         sets every key once
- *   memcached_load PORT DIRECTORY update            sets random keys until the server is gone
- *   memcached_load PORT DIRECTORY check TIME_NS     TIME_NS: CLOCK_REALTIME of the checkpoint
- *                                                   that was restored
+ *   memcached_load port                            prints a port that is free
+ *   memcached_load wait PORT                       waits until the server answers
+ *   memcached_load fill PORT DIRECTORY KEYS        sets every key once
+ *   memcached_load update PORT DIRECTORY           sets random keys until the server is gone
+ *   memcached_load check PORT DIRECTORY TIME_NS    TIME_NS: CLOCK_REALTIME of the checkpoint
+ *                                                  that was restored
  *
  * A value follows from its key and its version; versions of a key only grow. DIRECTORY keeps, for
  * each key, the newest version that was sent, and, in the order of their arrival, the
@@ -155,12 +157,19 @@ static uint32_t version_of(const char *value, size_t length)
 
 /* ---- the connection ---- */
 
-static bool open_connection(struct connection *connection)
+static struct sockaddr_in local_address(int number)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	int on = 1;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)number)};
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return address;
+}
+
+static bool open_connection(struct connection *connection)
+{
+	struct sockaddr_in address = local_address(port);
+	int on = 1;
+
 	connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	connection->length = connection->next = 0;
 	if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof(address)))
@@ -386,6 +395,45 @@ static void *check(void *argument)
 	return NULL;
 }
 
+/* ---- before there is a load ---- */
+
+/* Below the range the kernel hands out to others, so that it stays free between two lives of a server. */
+static void print_free_port(void)
+{
+	uint64_t state = mix((uint64_t)realtime_ns());
+	struct sockaddr_in address;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	do {
+		state = mix(state);
+		address = local_address(10000 + (int)(state % 20000));
+	} while (bind(fd, (struct sockaddr *)&address, sizeof(address)));
+	printf("%d\n", ntohs(address.sin_port));
+	close(fd);
+}
+
+static bool server_answers(void)
+{
+	static struct connection connection;
+	char *line = NULL;
+
+	if (open_connection(&connection) && send_all(&connection, "version\r\n", 9))
+		line = receive_line(&connection);
+	close(connection.fd);
+	return line && !strncmp(line, "VERSION", 7);
+}
+
+static void wait_for_server(void)
+{
+	int64_t deadline = realtime_ns() + 60 * 1000000000LL;
+
+	while (!server_answers()) {
+		if (realtime_ns() > deadline)
+			die("nobody answers at port %d", port);
+		usleep(1000);
+	}
+}
+
 /* ---- commands ---- */
 
 /* Runs `function` on every connection at once; how many requests were acknowledged. */
@@ -413,31 +461,43 @@ static uint64_t run_connections(void *(*function)(void *))
 
 static void __attribute__((noreturn)) usage(void)
 {
-	die("usage: memcached_load PORT DIRECTORY fill KEYS | update | check TIME_NS");
+	die("usage: memcached_load port | wait PORT | fill PORT DIRECTORY KEYS | update PORT DIRECTORY | "
+	    "check PORT DIRECTORY TIME_NS");
+}
+
+static void run_load(const char *command, const char *argument)
+{
+	map_keys(!strcmp(command, "fill") ? (uint32_t)atol(argument) : 0);
+	if (!strcmp(command, "fill")) {
+		printf("%llu keys set\n", (unsigned long long)run_connections(fill));
+	} else if (!strcmp(command, "update")) {
+		printf("%llu updates acknowledged\n", (unsigned long long)run_connections(update));
+	} else {
+		checkpoint_ns = atoll(argument);
+		run_connections(check);
+		printf("%u keys checked\n", key_count);
+	}
 }
 
 int main(int count, char **arguments)
 {
-	const char *command;
+	static const struct {
+		const char *name;
+		int count;
+	} commands[] = {{"port", 2}, {"wait", 3}, {"fill", 5}, {"update", 4}, {"check", 5}};
+	size_t i;
 
-	if (count < 4)
+	for (i = 0; i < 5 && (count < 2 || strcmp(arguments[1], commands[i].name)); i++)
+		;
+	if (i == 5 || count != commands[i].count)
 		usage();
-	port = atoi(arguments[1]);
-	directory = arguments[2];
-	command = arguments[3];
-	if (!strcmp(command, "fill") && count == 5) {
-		map_keys((uint32_t)atol(arguments[4]));
-		printf("%llu keys set\n", (unsigned long long)run_connections(fill));
-	} else if (!strcmp(command, "update") && count == 4) {
-		map_keys(0);
-		printf("%llu updates acknowledged\n", (unsigned long long)run_connections(update));
-	} else if (!strcmp(command, "check") && count == 5) {
-		map_keys(0);
-		checkpoint_ns = atoll(arguments[4]);
-		run_connections(check);
-		printf("%u keys checked\n", key_count);
-	} else {
-		usage();
-	}
+	port = count > 2 ? atoi(arguments[2]) : 0;
+	directory = count > 3 ? arguments[3] : NULL;
+	if (i == 0)
+		print_free_port();
+	else if (i == 1)
+		wait_for_server();
+	else
+		run_load(arguments[1], count > 4 ? arguments[4] : NULL);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "layout.h"
 #include "plan.h"
@@ -294,6 +295,14 @@ static void thread_main(struct plan_thread *thread)
 	restorer_enter(thread->state.context);
 }
 
+/* Somebody has one of our numbers: the tool tries again in a namespace of the process's own. */
+__attribute__((noreturn)) static void give_up_numbers(void)
+{
+	*PLAN_OUTCOME = RESTORE_NUMBER_TAKEN;
+	for (;;)
+		rt_syscall(SYS_exit_group, EXIT_TOOL_FAILED);
+}
+
 static void start_thread(struct plan_thread *thread)
 {
 	uint64_t tid = (uint64_t)thread->state.tid;
@@ -307,14 +316,58 @@ static void start_thread(struct plan_thread *thread)
 		.set_tid_size = 1,
 	};
 	long result = restorer_clone(&arguments, sizeof(arguments), thread_main, thread);
-	if (result == -EEXIST) {
-		/* The tool tries again in a namespace of the process's own. */
-		*PLAN_OUTCOME = RESTORE_NUMBER_TAKEN;
-		for (;;)
-			rt_syscall(SYS_exit_group, EXIT_TOOL_FAILED);
-	}
+	if (result == -EEXIST)
+		give_up_numbers();
 	if (result < 0)
 		fail("creating a thread with its old number", tid, result);
+}
+
+/* ---- children ---- */
+
+/* Ends as the child ended, or as a lost one does: by SIGKILL. */
+__attribute__((noreturn)) static void end_as_child(const struct manifest_child *child)
+{
+	struct rt_kernel_sigaction standard = {.handler = (void *)SIG_DFL};
+	struct rlimit no_core = {0, 0};
+	int signal = child->ended ? child->status & 0x7f : SIGKILL;
+	if (signal != 0) {
+		uint64_t mask = ~(1UL << (signal - 1));
+		rt_syscall(SYS_prlimit64, 0, RLIMIT_CORE, &no_core, NULL);
+		rt_syscall(SYS_rt_sigaction, signal, &standard, NULL, sizeof(uint64_t));
+		rt_syscall(SYS_kill, rt_sys_getpid(), signal);
+		rt_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+	}
+	for (;;)
+		rt_syscall(SYS_exit_group, child->status >> 8 & 0xff);
+}
+
+static void make_child(const struct manifest_child *child)
+{
+	uint64_t pid = (uint64_t)child->pid;
+	struct clone_args arguments = {.exit_signal = SIGCHLD, .set_tid = (uint64_t)&pid, .set_tid_size = 1};
+	long result = rt_syscall(SYS_clone3, &arguments, sizeof(arguments));
+	if (result == 0)
+		end_as_child(child);
+	if (result == -EEXIST)
+		give_up_numbers();
+	if (result < 0)
+		fail("creating the remains of a child", pid, result);
+	siginfo_t info;
+	rt_syscall(SYS_waitid, 1 /* P_PID */, pid, &info, 0x01000004 /* WNOWAIT | WEXITED */, NULL);
+}
+
+/* First those that had ended, whose SIGCHLD the program has had; then the lost ones. */
+static void make_children(const struct plan *plan)
+{
+	uint64_t child_signal = 1UL << (SIGCHLD - 1);
+	struct timespec now = {0, 0};
+	for (uint32_t i = 0; i < plan->child_count; i++)
+		if (plan->children[i].ended)
+			make_child(&plan->children[i]);
+	rt_syscall(SYS_rt_sigtimedwait, &child_signal, NULL, &now, sizeof(child_signal));
+	for (uint32_t i = 0; i < plan->child_count; i++)
+		if (!plan->children[i].ended)
+			make_child(&plan->children[i]);
 }
 
 static void start_threads(struct plan *plan)
@@ -341,6 +394,7 @@ void restorer_main(struct plan *plan)
 	const struct manifest_thread *self = &plan->threads[0].state;
 	rt_syscall(SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, self->tls_base);
 	set_thread_state(self);
+	make_children(plan);
 	start_threads(plan);
 
 	int (*resume)(struct rt_resume *) = (int (*)(struct rt_resume *))plan->process.resume_entry;
