@@ -1,4 +1,16 @@
-# respct: build, test, install. `make help` lists the targets.
+# respct: what can be made.
+#
+#   all           build/librespct.so, build/respct, build/respct-restore (the default)
+#   demo          memcached survives kill -9, three times; installs what is missing
+#   test          all tests; installs what is missing. test-unit, test-e2e: one half
+#   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
+#   lint          clang-tidy, cppcheck and shellcheck
+#   format        clang-format in place; format-check: says what it would change
+#   asan          tools and tests with address and undefined behaviour sanitizers; runs them
+#   clean         removes what was built
+#
+# BUILD=DIR builds elsewhere, CC=clang with another compiler, CFLAGS (-O2 -g) optimises.
+# A change of these needs a `make clean` or another BUILD.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -29,6 +41,11 @@ all: $(BUILD)/librespct.so $(BUILD)/respct $(BUILD)/respct-restore
 include tools/tools.mk
 include tests/tests.mk
 
+# What this option of gcc prevents, clang never does in freestanding code.
+ifneq (,$(findstring clang,$(shell $(CC) --version 2>/dev/null)))
+RESTORER_FLAGS := $(filter-out -fno-tree-loop-distribute-patterns,$(RESTORER_FLAGS))
+endif
+
 $(BUILD)/preload/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PRELOAD_FLAGS) -MMD -MP -c $< -o $@
@@ -50,6 +67,64 @@ $(BUILD)/librespct.so: $(PRELOAD_OBJECTS) $(BUILD)/jemalloc.a shim/exports.map
 -include $(PRELOAD_OBJECTS:.o=.d)
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(ASAN)
 
-.PHONY: all clean
+help:
+	@sed -n '/^#   /s/^#  //p' Makefile
+
+# ---- installing ----
+
+BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(PREFIX)/lib/respct
+INCLUDE := $(DESTDIR)$(PREFIX)/include
+MAN := $(DESTDIR)$(PREFIX)/share/man
+
+install: all
+	install -d $(BIN) $(LIB) $(INCLUDE) $(MAN)/man1 $(MAN)/man7
+	install -m 755 $(BUILD)/respct $(BUILD)/respct-restore $(BIN)
+	install -m 755 $(BUILD)/librespct.so $(LIB)
+	install -m 644 runtime/respct.h $(INCLUDE)
+	install -m 644 man/respct.1 man/respct-restore.1 $(MAN)/man1
+	install -m 644 man/respct.7 $(MAN)/man7
+
+uninstall:
+	rm -f $(BIN)/respct $(BIN)/respct-restore $(LIB)/librespct.so $(INCLUDE)/respct.h
+	rm -f $(MAN)/man1/respct.1 $(MAN)/man1/respct-restore.1 $(MAN)/man7/respct.7
+	-rmdir $(LIB)
+
+# ---- checking the sources ----
+
+CHECKED := $(sort $(shell find runtime shim tools -name '*.c'))
+FORMATTED := $(sort $(shell find runtime shim tools tests -name '*.c' -o -name '*.h'))
+SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/run-tests tests/install-packages)
+
+# One file at a time: clang-tidy 14 mixes up va_list between files.
+lint:
+	@echo clang-tidy runtime shim tools
+	@printf '%s\n' $(CHECKED) | xargs -I FILE clang-tidy --quiet FILE -- $(COMMON) -Itools 2>/dev/null
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--suppressions-list=.cppcheck-suppressions -D__x86_64__ -D_GNU_SOURCE -I. -Iruntime -Itools \
+		runtime shim tools
+	shellcheck $(SCRIPTS)
+
+format:
+	clang-format -i $(FORMATTED)
+
+format-check:
+	clang-format --dry-run --Werror $(FORMATTED)
+
+# ---- sanitizers: the tools and the tests, but nothing that runs in a protected process ----
+
+ASAN := build-asan
+ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+ASAN_PROGRAMS := $(patsubst $(BUILD)/%,$(ASAN)/%,$(BUILD)/respct $(BUILD)/respct-restore $(RUNNERS) $(UNIT_TESTS))
+
+asan: test-packages
+	@$(MAKE) --no-print-directory all $(VICTIMS) $(HELPERS)
+	@$(MAKE) --no-print-directory BUILD=$(ASAN) CFLAGS='$(ASAN_FLAGS)' $(ASAN_PROGRAMS)
+	cp $(BUILD)/librespct.so $(ASAN)
+	cp -r $(BUILD)/tests/victims $(BUILD)/tests/helpers $(ASAN)/tests
+	ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1 BUILD=$(ASAN) \
+		tests/run-tests --filter '[uc]*' $(TEST_OPTIONS)
+
+.PHONY: all clean help install uninstall lint format format-check asan

@@ -18,8 +18,7 @@ void *rt_memory_map(size_t bytes);
 void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes);
 
 /* A shared mapping of [offset, offset + bytes) of `fd`. `flags` is added to MAP_SHARED
- * (or replaces it: pass MAP_SHARED_VALIDATE | MAP_SYNC). Returns NULL and sets *error to
- * -errno on failure. */
+ * unless it has a type of its own. Returns NULL and sets *error to -errno on failure. */
 void *rt_memory_map_file(int fd, size_t bytes, off_t offset, int prot, int flags, int *error);
 
 void rt_memory_unmap(void *block, size_t bytes);

@@ -51,6 +51,19 @@ static int register_range(int uffd, uint64_t start, uint64_t end)
 	return rt_sys_ioctl(uffd, UFFDIO_REGISTER, &request);
 }
 
+/*
+ * Registers a mapping whose pages may carry protection from an earlier registration that the
+ * kernel dropped. (mremap() may merge what it moves with a registered neighbour and take the
+ * registration from both: their pages still look protected, but writing to them leaves no trace.)
+ * So all of it is made unprotected: written.
+ */
+static int register_anew(int uffd, uint64_t start, uint64_t end)
+{
+	struct uffdio_writeprotect unprotect = {.range = {.start = start, .len = end - start}, .mode = 0};
+	int result = register_range(uffd, start, end);
+	return result < 0 ? result : rt_sys_ioctl(uffd, UFFDIO_WRITEPROTECT, &unprotect);
+}
+
 /* Which pages of a region can differ from what restore would map there anyway. */
 static bool interesting_file_pages(const struct region *region)
 {
@@ -62,17 +75,6 @@ bool rt_track_has_contents(const struct region *region, uint64_t categories)
 	if ((categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)) == 0 || (categories & PAGE_IS_PFNZERO) != 0)
 		return false;
 	return (categories & PAGE_IS_FILE) == 0 || interesting_file_pages(region);
-}
-
-/*
- * Registers what is not registered yet in [from, to). Registering twice is harmless and cheap.
- * A region that disappeared meanwhile gives -ENOENT or -EINVAL: the walk in the stop will see.
- */
-static void register_regions(struct rt_tracker *tracker, const struct region_table *regions, size_t from,
-			     size_t to)
-{
-	for (size_t i = from; i < to; i++)
-		register_range(tracker->uffd, regions->entries[i].start, regions->entries[i].end);
 }
 
 /* The regions [from, result) are scanned with one ioctl: tracked, and of one category filter. */
@@ -115,13 +117,25 @@ static int deliver(const struct region_table *regions, size_t *cursor, const str
 	return 0;
 }
 
+/*
+ * Hands over everything found. What a scan has protected must be copied, also where the running
+ * program has mapped (and the shim registered) memory since the regions were read.
+ */
+static int deliver_all(const struct page_region *ranges, size_t count, rt_track_visit visit, void *context)
+{
+	int result = 0;
+	for (size_t i = 0; i < count && result == 0; i++)
+		result = visit(context, NULL, ranges[i].start, ranges[i].end, ranges[i].categories);
+	return result;
+}
+
+/* Scans the regions [from, to) and what lies between them. */
 static int scan_run(struct rt_tracker *tracker, const struct region_table *regions, size_t from, size_t to,
-		    struct pm_scan_arg *filter, rt_track_visit visit, void *context)
+		    const struct pm_scan_arg *filter, rt_track_visit visit, void *context)
 {
 	size_t cursor = from;
 	uint64_t end = regions->entries[to - 1].end;
 	uint64_t position = regions->entries[from].start;
-	bool registered = false;
 	while (position < end) {
 		struct pm_scan_arg scan = *filter;
 		scan.size = sizeof(scan);
@@ -130,15 +144,11 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 		scan.vec = (uint64_t)tracker->vector;
 		scan.vec_len = SCAN_VECTOR;
 		long found = rt_sys_ioctl(tracker->pagemap_fd, PAGEMAP_SCAN, &scan);
-		if (found == -EPERM && !registered) {
-			/* A mapping that is new since the last scan: all of it counts as written. */
-			register_regions(tracker, regions, from, to);
-			registered = true;
-			continue;
-		}
 		if (found < 0)
 			return (int)found;
-		int result = deliver(regions, &cursor, tracker->vector, (size_t)found, visit, context);
+		int result = filter->flags & PM_SCAN_WP_MATCHING
+				     ? deliver_all(tracker->vector, (size_t)found, visit, context)
+				     : deliver(regions, &cursor, tracker->vector, (size_t)found, visit, context);
 		if (result < 0)
 			return result;
 		position = scan.walk_end;
@@ -146,9 +156,25 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 	return 0;
 }
 
+/* A run with mappings that are not registered: those are registered now, all of their pages written. */
+static int scan_and_register(struct rt_tracker *tracker, const struct region_table *regions, size_t from,
+			     size_t to, const struct pm_scan_arg *filter, rt_track_visit visit, void *context)
+{
+	int result = 0;
+	for (size_t i = from; i < to && result == 0; i++) {
+		result = scan_run(tracker, regions, i, i + 1, filter, visit, context);
+		if (result != -EPERM)
+			continue;
+		result = register_anew(tracker->uffd, regions->entries[i].start, regions->entries[i].end);
+		if (result == 0)
+			result = scan_run(tracker, regions, i, i + 1, filter, visit, context);
+	}
+	return result;
+}
+
 void rt_track_register(int uffd, const void *start, size_t length)
 {
-	register_range(uffd, (uint64_t)start, (uint64_t)start + RT_PAGE_ALIGN_UP(length));
+	register_anew(uffd, (uint64_t)start, (uint64_t)start + RT_PAGE_ALIGN_UP(length));
 }
 
 int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,
@@ -198,6 +224,8 @@ int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *reg
 		if (regions->entries[from].kind != REGION_ANONYMOUS || regions->entries[from].capture_all)
 			filter.return_mask |= PAGE_IS_FILE;
 		int result = scan_run(tracker, regions, from, to, &filter, visit, context);
+		if (result == -EPERM)
+			result = scan_and_register(tracker, regions, from, to, &filter, visit, context);
 		if (result < 0)
 			return result;
 	}
@@ -231,7 +259,7 @@ int rt_track_forget_all(struct rt_tracker *tracker, const struct region_table *r
 {
 	for (size_t i = 0; i < regions->count; i++)
 		if (regions->entries[i].tracked)
-			register_regions(tracker, regions, i, i + 1);
+			register_range(tracker->uffd, regions->entries[i].start, regions->entries[i].end);
 	return rt_track_scan_dirty(tracker, regions, visit_nothing, NULL);
 }
 

@@ -35,7 +35,8 @@ typedef int (*rt_track_visit)(void *context, const struct region *region, uint64
  */
 void rt_track_register(int uffd, const void *start, size_t length);
 
-/* Visits the dirty pages of all registered regions and protects them again. The program may run. */
+/* Visits the dirty pages of all registered regions and protects them again, with `region` NULL. The
+ * program may run. */
 int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,
 			rt_track_visit visit, void *context);
 

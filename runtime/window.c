@@ -57,6 +57,11 @@ void *rt_window_map(enum rt_window_part which, size_t length, int prot, int flag
 void rt_new_mapping(const void *start, size_t length)
 {
 	const struct engine *engine = __atomic_load_n(&rt_root.engine, __ATOMIC_ACQUIRE);
-	if (engine != NULL && rt_is_protected())
-		rt_track_register(engine->uffd, start, length);
+	if (engine == NULL || !rt_is_protected())
+		return;
+	/* A stop between its two steps would find the mapping registered and its pages not yet written. */
+	uint64_t all = ~0UL, mask;
+	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
+	rt_track_register(engine->uffd, start, length);
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 }

@@ -3,6 +3,7 @@
 #
 # A refusal is exactly one line on stderr, nothing on stdout, and exit status 125. With UID, as that
 # user. Exit status: 0 passed, 1 failed (the last line says why), 77 cannot run here.
+# shellcheck disable=SC2015,SC2016,SC2034,SC2059,SC2086 # `fail` ends the script; formats and lists are meant
 set -u
 
 if [ $# -gt 1 ]; then
@@ -546,6 +547,19 @@ test_children_are_left_alone()
 {
 	RESPCT_QUIET=1 "$respct" run --store "$store" -- sh -c "sh -c 'echo one | cat'; (echo two); true" >out 2>err
 	[ "$(cat out)" = "$(printf 'one\ntwo')" ] && [ ! -s err ] || fail "stdout \"$(cat out)\", stderr \"$(cat err)\""
+}
+
+# A program that becomes another one is still protected, as the new one.
+test_exec()
+{
+	"$respct" run --store "$store" -- sh -c 'exec "$0" 8' "$helpers/waiter" >output 2>errors </dev/null &
+	child=$!
+	children="$children $child"
+	await 30 grep -q waiting output
+	await 30 epoch_above "$(($(value epoch) + 2))"
+	kill_program
+	start_restored "$(value epoch)"
+	finish 8
 }
 
 test_default_store()
