@@ -49,9 +49,13 @@ static int64_t realtime_ns(void)
 
 static int capture_stopped(struct engine *engine)
 {
+	int64_t started = rt_monotonic_ns();
 	int result = rt_capture_residue(engine);
+	int64_t memory_done = rt_monotonic_ns();
+	engine->statistics.memory_ns_total += (uint64_t)(memory_done - started);
 	if (result == 0)
 		result = rt_capture_process(engine);
+	engine->statistics.process_ns_total += (uint64_t)(rt_monotonic_ns() - memory_done);
 	if (result == 0 && engine->options.verify)
 		rt_verify(engine);
 	return result;
@@ -92,6 +96,7 @@ static int take_checkpoint(struct engine *engine)
 	int64_t parked_at = rt_monotonic_ns();
 	if ((result = rt_quiesce(engine)) < 0)
 		return result;
+	engine->statistics.quiesce_ns_total += (uint64_t)(rt_monotonic_ns() - parked_at);
 	int64_t state_time = realtime_ns();
 	result = capture_stopped(engine);
 	rt_resume_threads(engine);

@@ -44,6 +44,7 @@ struct engine_statistics {
 	uint64_t checkpoints;  /* committed in this life of the process */
 	uint64_t abandoned;    /* given up: a thread could not be stopped in time */
 	uint64_t parked_ns_last, parked_ns_total, parked_ns_max;
+	uint64_t quiesce_ns_total, memory_ns_total, process_ns_total; /* the parts of the parked time */
 	uint64_t pages_written, pages_precopied;
 	uint64_t stragglers;   /* threads captured by signal */
 	uint64_t stops;        /* stops so far; parked_ns[] has the last ones, nanoseconds */

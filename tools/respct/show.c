@@ -103,6 +103,9 @@ static void print_statistics(const char *directory)
 	printf("pages_written: %lu\n", (unsigned long)(statistics.pages_written + statistics.pages_precopied));
 	printf("pages_in_stop: %lu\n", (unsigned long)statistics.pages_written);
 	printf("stragglers: %lu\n", (unsigned long)statistics.stragglers);
+	printf("quiesce_us_mean: %.1f\n", (double)statistics.quiesce_ns_total / 1e3 / (double)statistics.stops);
+	printf("capture_memory_us_mean: %.1f\n", (double)statistics.memory_ns_total / 1e3 / (double)statistics.stops);
+	printf("capture_process_us_mean: %.1f\n", (double)statistics.process_ns_total / 1e3 / (double)statistics.stops);
 	printf("parked_us_median: %.1f\n", statistics.parked_ns[samples / 2] / 1e3);
 	printf("parked_us_p99: %.1f\n", statistics.parked_ns[samples * 99 / 100] / 1e3);
 	printf("parked_us_max: %.1f\n", (double)statistics.parked_ns_max / 1e3);
