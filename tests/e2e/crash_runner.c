@@ -39,6 +39,8 @@
 #include <unistd.h>
 
 #define MILLISECOND 1000000LL
+#define SECOND 1000000000LL
+#define KILL_PATIENCE_NS (2 * SECOND) /* a gigabyte of memory is gone in less */
 #define EXIT_SKIPPED 77
 #define KILLS_REQUIRED 5
 
@@ -419,13 +421,17 @@ static bool wait_for_pid(pid_t child, pid_t *pid, int *status)
  * False when the program had just ended by itself, *status set. */
 static bool kill_now(pid_t child, pid_t pid, int *status)
 {
-	int64_t deadline = watchdog();
+	int64_t killed_ns = harness_now_ns();
 
 	kill(pid, SIGKILL);
-	if (!harness_wait(child, deadline, error_pipe[0], log_file, status))
-		fail_hung("ending after SIGKILL");
+	if (!harness_wait(child, killed_ns + KILL_PATIENCE_NS, error_pipe[0], log_file, status)) {
+		harness_report_threads(log_file);
+		fail("process %d ran on after SIGKILL to %d, the number in the store's pid file", child, pid);
+	}
 	if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGKILL)
 		return true;
+	if (harness_now_ns() > killed_ns + SECOND)
+		fail("SIGKILL to %d, the number in the store's pid file, did not end the program", pid);
 	note("the kill of %d came late: %s", pid, harness_status_text(*status));
 	return false;
 }
