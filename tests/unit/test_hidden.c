@@ -15,17 +15,9 @@
 /* Not in the library of the tests: those of the descriptors hide what they like. */
 #include "runtime/hidden.c"
 
+#include "random.h"
+
 #define NUMBERS 256 /* descriptor numbers the model knows */
-
-static uint64_t random_state = 7;
-
-static uint64_t next_random(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15UL;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
-	return z ^ (z >> 31);
-}
 
 static void limit_descriptors(rlim_t soft)
 {

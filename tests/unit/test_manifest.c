@@ -13,19 +13,10 @@
 #include <sys/resource.h>
 
 #include "runtime/manifest.h"
+#include "random.h"
 
 #define RECORDS 2000
 #define LONGEST 700
-
-static uint64_t random_state = 11;
-
-static uint64_t next_random(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15UL;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
-	return z ^ (z >> 31);
-}
 
 static void fill_random(void *bytes, size_t length)
 {

@@ -11,19 +11,10 @@
 #include <unistd.h>
 
 #include "runtime/message.h"
+#include "random.h"
 
 #define ROUNDS 20000
 #define OUTPUT_SIZE 4096
-
-static uint64_t random_state = 20240601;
-
-static uint64_t next_random(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15UL;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
-	return z ^ (z >> 31);
-}
 
 /* Numbers of every length, and the ends of the ranges more often than chance would have them. */
 static long random_number(void)
@@ -57,11 +48,12 @@ static void expect_same(const char *ours, size_t length, size_t size, const char
 #define COMPARE(size, ...)                                                                \
 	do {                                                                              \
 		char whole[OUTPUT_SIZE], ours[OUTPUT_SIZE];                               \
+		size_t room = (size);                                                     \
 		memset(ours, '#', sizeof(ours));                                          \
 		int whole_length = snprintf(whole, sizeof(whole), __VA_ARGS__);           \
-		size_t length = rt_format(ours, (size), __VA_ARGS__);                     \
-		expect_same(ours, length, (size), whole, whole_length);                   \
-		cr_assert_eq(ours[size], '#', "wrote past the end of the buffer");        \
+		size_t length = rt_format(ours, room, __VA_ARGS__);                       \
+		expect_same(ours, length, room, whole, whole_length);                     \
+		cr_assert_eq(ours[room], '#', "wrote past the end of the buffer");        \
 	} while (0)
 
 static size_t random_size(void)

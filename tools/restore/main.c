@@ -150,6 +150,20 @@ static void end_like(int status)
 	exit(128 + signal_number);
 }
 
+/* Asked before the process gets a namespace, where it could not name the holder. */
+static void refuse_if_alive(void)
+{
+	char path[PATH_MAX + 8];
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	snprintf(path, sizeof(path), "%s/lock", directory);
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		refuse("%s: %s", path, strerror(errno));
+	if (fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+		refuse("%s: in use by process %d", directory, lock.l_pid);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {0};
@@ -161,6 +175,7 @@ int main(int argc, char **argv)
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;
 	rt_store_close(image.store);
+	refuse_if_alive();
 	fflush(NULL);
 	end_like(run_with_pid(pid, become, NULL, write_pid_file));
 }
