@@ -3,6 +3,7 @@
 #   all           build/librespct.so, build/respct, build/respct-restore (the default)
 #   demo          memcached survives kill -9, three times; installs what is missing
 #   test          all tests; installs what is missing. test-unit, test-e2e: one half
+#   bench         the figures of README.md
 #   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
 #   lint          clang-tidy, cppcheck and shellcheck
 #   format        clang-format in place; format-check: says what it would change
@@ -40,6 +41,7 @@ all: $(BUILD)/librespct.so $(BUILD)/respct $(BUILD)/respct-restore
 
 include tools/tools.mk
 include tests/tests.mk
+-include tests/bench/bench.mk
 
 # What this option of gcc prevents, clang never does in freestanding code.
 ifneq (,$(findstring clang,$(shell $(CC) --version 2>/dev/null)))
@@ -96,7 +98,7 @@ uninstall:
 
 CHECKED := $(sort $(shell find runtime shim tools -name '*.c'))
 FORMATTED := $(sort $(shell find runtime shim tools tests -name '*.c' -o -name '*.h'))
-SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/run-tests tests/install-packages)
+SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/run-tests tests/install-packages)
 
 # One file at a time: clang-tidy 14 mixes up va_list between files.
 lint:

@@ -5,11 +5,11 @@
 #include <sys/resource.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/time.h>
 #include <time.h>
 
 #include "engine.h"
 #include "memory.h"
+#include "message.h"
 #include "resume.h"
 #include "start.h"
 #include "sys.h"
@@ -20,6 +20,7 @@
 #define MAX_GROUPS 1024
 #define PATH_SIZE 4096
 #define LAST_SIGNAL 64
+#define STANDARD_SIGNALS 0x7fffffffUL /* 1 to 31: not queued, without a value */
 
 /* What never changes after exec. */
 struct process_facts {
@@ -139,7 +140,13 @@ static int64_t clock_ns(int clock)
 	return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-static void write_process(struct engine *engine, struct manifest_writer *writer)
+/* Queued signals carry values that the kernel does not show; said after the resume. */
+static void note_queued_signals(struct engine *engine, uint64_t pending)
+{
+	engine->queued_signals |= pending & ~STANDARD_SIGNALS & ~(1UL << (rt_root.signal - 1));
+}
+
+static void write_process(struct engine *engine, uint64_t pending, struct manifest_writer *writer)
 {
 	struct manifest_process process = engine->facts->process;
 	process.realtime_ns = clock_ns(CLOCK_REALTIME);
@@ -156,6 +163,7 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	process.dumpable = (uint32_t)rt_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
 	process.personality = (uint32_t)rt_syscall(SYS_personality, 0xffffffff);
 	process.no_new_privs = (uint64_t)rt_syscall(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+	process.pending = pending & STANDARD_SIGNALS;
 	process.brk = (uint64_t)rt_syscall(SYS_brk, 0);
 	write_special_regions(engine, &process);
 	rt_manifest_add(writer, MANIFEST_PROCESS, &process, sizeof(process));
@@ -204,25 +212,6 @@ static void write_signals(struct manifest_writer *writer)
 	}
 }
 
-static void write_timers(struct manifest_writer *writer)
-{
-	for (uint32_t which = ITIMER_REAL; which <= ITIMER_PROF; which++) {
-		struct itimerval timer;
-		if (rt_syscall(SYS_getitimer, which, &timer) < 0)
-			continue;
-		struct manifest_timer record = {
-			.which = which,
-			.value_us = timer.it_value.tv_sec * 1000000L + timer.it_value.tv_usec,
-			.interval_us = timer.it_interval.tv_sec * 1000000L + timer.it_interval.tv_usec,
-		};
-		/* Expired, its signal not delivered yet: the restored process gets it at once. */
-		if (record.value_us == 0 && record.interval_us != 0)
-			record.value_us = 1;
-		if (record.value_us != 0)
-			rt_manifest_add(writer, MANIFEST_TIMER, &record, sizeof(record));
-	}
-}
-
 static void write_limits(struct manifest_writer *writer)
 {
 	for (uint32_t resource = 0; resource < RLIM_NLIMITS; resource++) {
@@ -243,7 +232,26 @@ static void write_groups(struct manifest_writer *writer)
 		rt_manifest_add(writer, MANIFEST_GROUPS, groups, (size_t)count * sizeof(groups[0]));
 }
 
-static void write_thread(const struct stopped_thread *thread, struct manifest_writer *writer)
+/* Signals pending for this thread alone; asked for only when there may be some. */
+static uint64_t pending_for_thread(const struct engine *engine, int tid)
+{
+	char path[32], text[2048];
+	rt_format(path, sizeof(path), "%d/status", tid);
+	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
+	rt_sys_close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	const char *at = strstr(text, "SigPnd:\t");
+	uint64_t pending = 0;
+	for (at = at ? at + 8 : ""; *at && *at != '\n'; at++)
+		pending = pending * 16 + (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+	return pending;
+}
+
+static void write_thread(struct engine *engine, const struct stopped_thread *thread, uint64_t process_pending,
+			 struct manifest_writer *writer)
 {
 	struct manifest_thread out = {.tid = thread->tid, .exited = thread->exited};
 	struct sched_param parameters = {0};
@@ -254,6 +262,11 @@ static void write_thread(const struct stopped_thread *thread, struct manifest_wr
 	out.nice = 20 - (int)rt_syscall(SYS_getpriority, PRIO_PROCESS, thread->tid); /* the raw call's scale */
 	if (!thread->exited) {
 		const struct rt_thread *record = thread->record;
+		if (record->pending & ~process_pending) {
+			out.pending = pending_for_thread(engine, thread->tid);
+			note_queued_signals(engine, out.pending);
+			out.pending &= STANDARD_SIGNALS;
+		}
 		out.context = record->context;
 		out.tls_base = record->tls_base;
 		out.gs_base = record->gs_base;
@@ -271,30 +284,35 @@ static void write_thread(const struct stopped_thread *thread, struct manifest_wr
 	rt_manifest_add(writer, MANIFEST_THREAD, &out, sizeof(out));
 }
 
-static void write_threads(struct engine *engine, struct manifest_writer *writer)
+static void write_threads(struct engine *engine, uint64_t pending, struct manifest_writer *writer)
 {
 	for (int i = 0; i < engine->thread_count; i++)
 		if (engine->threads[i].tid == rt_root.pid)
-			write_thread(&engine->threads[i], writer);
+			write_thread(engine, &engine->threads[i], pending, writer);
 	for (int i = 0; i < engine->thread_count; i++)
 		if (engine->threads[i].tid != rt_root.pid)
-			write_thread(&engine->threads[i], writer);
+			write_thread(engine, &engine->threads[i], pending, writer);
 }
 
 int rt_capture_process(struct engine *engine)
 {
 	struct manifest_writer *writer = &engine->manifest;
+	/* This thread blocks everything and nothing is sent to it: what is pending is the process's. */
+	uint64_t pending = 0;
+	rt_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
+	note_queued_signals(engine, pending);
 	rt_manifest_reset(writer);
-	write_process(engine, writer);
+	write_process(engine, pending, writer);
 	write_paths(engine, writer);
 	rt_manifest_add(writer, MANIFEST_AUXV, engine->facts->auxv, engine->facts->auxv_length);
 	rt_regions_write(&engine->regions, writer);
-	write_threads(engine, writer);
+	write_threads(engine, pending, writer);
 	write_signals(writer);
-	write_timers(writer);
 	write_limits(writer);
 	write_groups(writer);
-	int result = rt_capture_children(engine, writer);
+	int result = rt_capture_timers(engine, pending, writer);
+	if (result == 0)
+		result = rt_capture_children(engine, writer);
 	if (result == 0)
 		result = rt_descriptors_capture(engine->descriptors, writer);
 	return result < 0 ? result : writer->failed ? -ENOMEM : 0;

@@ -79,6 +79,16 @@ static void swap_regions(struct engine *engine)
 	engine->regions = captured;
 }
 
+static void report_queued_signals(struct engine *engine)
+{
+	uint64_t fresh = engine->queued_signals & ~engine->queued_signals_told;
+	engine->queued_signals = 0;
+	if (fresh == 0)
+		return;
+	engine->queued_signals_told |= fresh;
+	rt_say("signal %d is queued and not received: a restored process will not get it", __builtin_ctzl(fresh) + 1);
+}
+
 static int take_checkpoint(struct engine *engine)
 {
 	int result;
@@ -110,6 +120,7 @@ static int take_checkpoint(struct engine *engine)
 	swap_regions(engine);
 	engine->statistics.checkpoints++;
 	rt_descriptors_report(engine->descriptors);
+	report_queued_signals(engine);
 	return 0;
 }
 

@@ -81,6 +81,7 @@ struct engine {
 	struct missed_pages missed;
 	bool suspended;     /* the store fails: running unprotected since the last commit */
 	bool recapture;     /* what changed since the last commit is not known: compare all pages */
+	uint64_t queued_signals, queued_signals_told; /* pending with values that are not captured */
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
 	int stuck;          /* stops given up in a row */
@@ -90,6 +91,7 @@ struct engine {
 
 	/* --- set at start, constant after --- */
 	int task_dir, fd_dir, fdinfo_dir;
+	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
 	int maps_fd, pagemap_fd, memory_fd, uffd;
 	int lock_fd, statistics_fd;
 };
@@ -136,6 +138,12 @@ int rt_capture_facts(struct engine *engine);
 
 /* In the stop: writes the manifest. */
 int rt_capture_process(struct engine *engine);
+
+/* ---- capture_timers.c ---- */
+
+/* In the stop: MANIFEST_TIMER and MANIFEST_POSIX_TIMER records. `pending`: signals pending for the
+ * process. 0 or -errno. */
+int rt_capture_timers(struct engine *engine, uint64_t pending, struct manifest_writer *writer);
 
 /* ---- capture_children.c ---- */
 

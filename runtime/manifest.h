@@ -28,6 +28,7 @@ enum manifest_kind {
 	MANIFEST_LIMIT = 9,      /* struct manifest_limit: one resource limit */
 	MANIFEST_GROUPS = 10,    /* supplementary groups: array of uint32_t */
 	MANIFEST_CHILD = 11,     /* struct manifest_child, one per child not yet waited for */
+	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, ascending by id */
 };
 
 struct manifest_record {
@@ -57,6 +58,7 @@ struct manifest_process {
 	uint64_t vdso_start, vdso_end; /* [vdso]; 0 when there was none */
 	uint64_t vvar_start, vvar_end; /* [vvar] and [vvar_vclock], adjacent */
 	uint64_t no_new_privs;
+	uint64_t pending; /* standard signals pending for the process; bit n - 1 is signal n */
 };
 
 enum region_kind {
@@ -103,6 +105,7 @@ struct manifest_thread {
 	uint32_t policy;       /* SCHED_* */
 	int32_t priority;
 	uint32_t exited;       /* the main thread has called pthread_exit() */
+	uint64_t pending;      /* standard signals pending for this thread alone */
 };
 
 struct manifest_signal {
@@ -142,6 +145,18 @@ struct manifest_child {
 	uint32_t ended; /* 1: it had ended, `status` is what waiting for it gives; 0: it was running */
 	int32_t status; /* as wait(2) encodes it */
 	uint32_t pad;
+};
+
+/* A timer of timer_create(2), with the number the kernel gave it. */
+struct manifest_posix_timer {
+	int32_t id;
+	int32_t signal;
+	uint64_t value;  /* sigev_value */
+	int32_t notify;  /* SIGEV_*, with SIGEV_THREAD_ID */
+	int32_t target;  /* thread with SIGEV_THREAD_ID */
+	int32_t clock;
+	int32_t pad;
+	int64_t value_ns, interval_ns; /* time left (0: disarmed) and period */
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

@@ -65,11 +65,16 @@ static const struct {
 	enum manifest_kind kind;
 	size_t length;
 } structures[] = {
-	{MANIFEST_PROCESS, sizeof(struct manifest_process)}, {MANIFEST_REGION, sizeof(struct manifest_region)},
-	{MANIFEST_THREAD, sizeof(struct manifest_thread)},   {MANIFEST_DESCRIPTOR, 40},
-	{MANIFEST_SIGNAL, sizeof(struct manifest_signal)},   {MANIFEST_AUXV, 22 * 16},
-	{MANIFEST_PATH, sizeof(struct manifest_path)},	     {MANIFEST_TIMER, sizeof(struct manifest_timer)},
-	{MANIFEST_LIMIT, sizeof(struct manifest_limit)},     {MANIFEST_GROUPS, 3 * sizeof(uint32_t)},
+	{MANIFEST_PROCESS, sizeof(struct manifest_process)},
+	{MANIFEST_REGION, sizeof(struct manifest_region)},
+	{MANIFEST_THREAD, sizeof(struct manifest_thread)},
+	{MANIFEST_DESCRIPTOR, 40},
+	{MANIFEST_SIGNAL, sizeof(struct manifest_signal)},
+	{MANIFEST_AUXV, 22 * 16},
+	{MANIFEST_PATH, sizeof(struct manifest_path)},
+	{MANIFEST_TIMER, sizeof(struct manifest_timer)},
+	{MANIFEST_LIMIT, sizeof(struct manifest_limit)},
+	{MANIFEST_GROUPS, 3 * sizeof(uint32_t)},
 	{MANIFEST_CHILD, sizeof(struct manifest_child)},
 };
 
@@ -289,8 +294,9 @@ Test(manifest, stays_at_an_error)
 
 Test(manifest, lengths_that_are_too_large)
 {
-	static const uint32_t lengths[] = {1, 7, 8, 9, 16, 0x7fffffff, 0x80000000, 0xfffffff0, 0xfffffff7,
-					   0xfffffff8, 0xfffffff9, 0xffffffff};
+	static const uint32_t lengths[] = {1,          7,          8,          9,
+					   16,         0x7fffffff, 0x80000000, 0xfffffff0,
+					   0xfffffff7, 0xfffffff8, 0xfffffff9, 0xffffffff};
 	uint8_t bytes[2 * sizeof(struct manifest_record)];
 	for (size_t room = 0; room <= 8; room++) {
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
@@ -299,7 +305,8 @@ Test(manifest, lengths_that_are_too_large)
 			memcpy(bytes, &header, sizeof(header));
 			struct manifest_reader reader = copy_for_reading(bytes, sizeof(header) + room);
 			int count, expected = room == 8 && lengths[i] <= 8 ? 0 : -EBADMSG;
-			cr_assert_eq(read_all(&reader, &count), expected, "%u bytes in %zu", lengths[i], room);
+			cr_assert_eq(read_all(&reader, &count), expected, "%u bytes in %zu", lengths[i],
+				     room);
 			free_copy(&reader);
 		}
 	}
@@ -313,7 +320,8 @@ Test(manifest, damaged_bytes)
 		write_random(&writer, 5);
 		struct manifest_reader reader = copy_for_reading(writer.bytes, writer.length);
 		for (uint64_t changes = 1 + next_random() % 4; changes > 0; changes--)
-			((uint8_t *)(uintptr_t)reader.bytes)[next_random() % writer.length] ^= 1 << next_random() % 8;
+			((uint8_t *)(uintptr_t)reader.bytes)[next_random() % writer.length] ^=
+				1 << next_random() % 8;
 		read_all(&reader, &count);
 		free_copy(&reader);
 	}
@@ -352,6 +360,19 @@ Test(manifest, string)
 	cr_assert_null(rt_manifest_string(payload, 6, SIZE_MAX, 2));
 	cr_assert_null(rt_manifest_string(payload, 6, 2, SIZE_MAX));
 	cr_assert_null(rt_manifest_string(payload, 6, SIZE_MAX, SIZE_MAX));
+}
+
+/* Nothing is read after the payload, however long the string is said to be. */
+Test(manifest, string_without_end)
+{
+	char *payload = malloc(6);
+	memset(payload, 'x', 6);
+	for (size_t offset = 0; offset < 8; offset++)
+		for (size_t length = 0; length < 10; length++) {
+			cr_assert_null(rt_manifest_string(payload, 6, offset, length));
+			cr_assert_null(rt_manifest_string(payload, 6, offset, SIZE_MAX - length));
+		}
+	free(payload);
 }
 
 Test(manifest, string_of_random_bytes)

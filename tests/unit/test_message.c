@@ -45,15 +45,15 @@ static void expect_same(const char *ours, size_t length, size_t size, const char
 }
 
 /* Formats with both, into a buffer of `size` bytes whose next byte must stay as it was. */
-#define COMPARE(size, ...)                                                                \
-	do {                                                                              \
-		char whole[OUTPUT_SIZE], ours[OUTPUT_SIZE];                               \
-		size_t room = (size);                                                     \
-		memset(ours, '#', sizeof(ours));                                          \
-		int whole_length = snprintf(whole, sizeof(whole), __VA_ARGS__);           \
-		size_t length = rt_format(ours, room, __VA_ARGS__);                       \
-		expect_same(ours, length, room, whole, whole_length);                     \
-		cr_assert_eq(ours[room], '#', "wrote past the end of the buffer");        \
+#define COMPARE(size, ...)                                                         \
+	do {                                                                       \
+		char whole[OUTPUT_SIZE], ours[OUTPUT_SIZE];                        \
+		size_t room = (size);                                              \
+		memset(ours, '#', sizeof(ours));                                   \
+		int whole_length = snprintf(whole, sizeof(whole), __VA_ARGS__);    \
+		size_t length = rt_format(ours, room, __VA_ARGS__);                \
+		expect_same(ours, length, room, whole, whole_length);              \
+		cr_assert_eq(ours[room], '#', "wrote past the end of the buffer"); \
 	} while (0)
 
 static size_t random_size(void)
@@ -65,6 +65,7 @@ Test(message, single_conversions)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		long number = random_number();
+		char letter = (char)(1 + next_random() % 255);
 		COMPARE(random_size(), "%d", (int)number);
 		COMPARE(random_size(), "%u", (unsigned)number);
 		COMPARE(random_size(), "%ld", number);
@@ -72,7 +73,7 @@ Test(message, single_conversions)
 		COMPARE(random_size(), "%x", (unsigned)number);
 		COMPARE(random_size(), "%lx", (unsigned long)number);
 		COMPARE(random_size(), "%zu", (size_t)number);
-		COMPARE(random_size(), "%c", (char)(1 + next_random() % 255));
+		COMPARE(random_size(), "%c", letter);
 	}
 }
 

@@ -68,8 +68,9 @@ static void parse_maps(void)
 	for (char *line = strtok(maps_text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
 		struct expected *entry = &expected[expected_count];
 		int name_at = 0;
-		int fields = sscanf(line, "%lx-%lx %4s %lx %x:%x %lu%n", &entry->start, &entry->end, entry->prot,
-				    &entry->offset, &entry->major, &entry->minor, &entry->inode, &name_at);
+		int fields =
+			sscanf(line, "%lx-%lx %4s %lx %x:%x %lu%n", &entry->start, &entry->end, entry->prot,
+			       &entry->offset, &entry->major, &entry->minor, &entry->inode, &name_at);
 		cr_assert_eq(fields, 7, "%s", line);
 		entry->name = line + name_at + strspn(line + name_at, " ");
 		bool outside = entry->start >= RT_AREA_BASE && entry->start < RT_RESTORER_END;
@@ -83,8 +84,8 @@ static void expect_entry(const struct region_table *table, size_t i)
 {
 	const struct region *found = &table->entries[i];
 	const struct expected *entry = &expected[i];
-	cr_assert(found->start == entry->start && found->end == entry->end, "%lx-%lx, not %lx-%lx", found->start,
-		  found->end, entry->start, entry->end);
+	cr_assert(found->start == entry->start && found->end == entry->end, "%lx-%lx, not %lx-%lx",
+		  found->start, found->end, entry->start, entry->end);
 	cr_assert_eq(found->offset, entry->offset, "%lx: offset", found->start);
 	cr_assert_eq(found->inode, entry->inode, "%lx: inode", found->start);
 	cr_assert(found->device_major == entry->major && found->device_minor == entry->minor, "%lx: device",
@@ -148,10 +149,12 @@ Test(region, walk)
 /* On a kernel that knows PROCMAP_QUERY, that is what is tested above; else only the text is. */
 Test(region, has_query)
 {
-	struct procmap_query query = {.size = sizeof(query), .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA};
+	struct procmap_query query = {.size = sizeof(query),
+				      .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA};
 	if (rt_sys_ioctl(maps_fd, PROCMAP_QUERY, &query) == -ENOTTY)
 		cr_skip_test("this kernel has no PROCMAP_QUERY");
-	cr_assert_eq(rt_sys_ioctl(text_fd, PROCMAP_QUERY, &query), -ENOTTY, "the fallback is not what is tested");
+	cr_assert_eq(rt_sys_ioctl(text_fd, PROCMAP_QUERY, &query), -ENOTTY,
+		     "the fallback is not what is tested");
 }
 
 Test(region, sorted_and_apart)
@@ -234,7 +237,8 @@ Test(region, files)
 	struct stat status;
 	fstat(fd, &status);
 	cr_assert_eq(region->inode, status.st_ino);
-	cr_assert(region->device_major == major(status.st_dev) && region->device_minor == minor(status.st_dev));
+	cr_assert(region->device_major == major(status.st_dev) &&
+		  region->device_minor == minor(status.st_dev));
 	cr_assert_str_eq(rt_region_name(&by_query, region), file_path);
 	unlink(file_path);
 }
@@ -311,9 +315,12 @@ Test(region, without_the_runtime_area)
 	void *block = rt_memory_map(3 * 4096);
 	cr_assert_not_null(block);
 	map_at(0, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *below = mmap((void *)(RT_AREA_BASE - 4096), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	void *restorer = mmap((void *)RT_RESTORER_BASE, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	void *above = mmap((void *)RT_RESTORER_END, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *below = mmap((void *)(RT_AREA_BASE - 4096), 4096, PROT_READ,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *restorer = mmap((void *)RT_RESTORER_BASE, 4096, PROT_READ,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *above = mmap((void *)RT_RESTORER_END, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			   -1, 0);
 	expect_walks(&no_previous);
 	cr_assert_null(rt_region_find(&by_query, (uint64_t)block));
 	cr_assert_null(rt_region_find(&by_query, (uint64_t)restorer));
@@ -396,9 +403,11 @@ Test(region, find)
 	expect_walks(&no_previous);
 	for (size_t i = 0; i < by_query.count; i++) {
 		uint64_t start = by_query.entries[i].start, end = by_query.entries[i].end;
-		const uint64_t addresses[] = {start - 1, start, start + 1, (start + end) / 2, end - 1, end, end + 1};
+		const uint64_t addresses[] = {start - 1, start, start + 1, (start + end) / 2,
+					      end - 1,   end,   end + 1};
 		for (size_t j = 0; j < sizeof(addresses) / sizeof(addresses[0]); j++)
-			cr_assert_eq(rt_region_find(&by_query, addresses[j]), find_slowly(&by_query, addresses[j]));
+			cr_assert_eq(rt_region_find(&by_query, addresses[j]),
+				     find_slowly(&by_query, addresses[j]));
 	}
 	cr_assert_null(rt_region_find(&by_query, 0));
 	cr_assert_null(rt_region_find(&by_query, UINT64_MAX));
@@ -413,11 +422,11 @@ Test(region, equal)
 	cr_assert_eq(rt_regions_walk(maps_fd, &by_query, &other), 0);
 	cr_assert(rt_regions_equal(&by_query, &other));
 	struct region *region = &other.entries[other.count / 2], kept = *region;
-#define EXPECT_DIFFERENT(field)                                              \
-	do {                                                                 \
-		region->field = !region->field;                              \
-		cr_assert(!rt_regions_equal(&by_query, &other), #field);     \
-		*region = kept;                                              \
+#define EXPECT_DIFFERENT(field)                                          \
+	do {                                                             \
+		region->field = !region->field;                          \
+		cr_assert(!rt_regions_equal(&by_query, &other), #field); \
+		*region = kept;                                          \
 	} while (0)
 	EXPECT_DIFFERENT(start);
 	EXPECT_DIFFERENT(end);
@@ -467,7 +476,8 @@ static void change_randomly(const int *files)
 		mprotect(start, pages * 4096UL, random_prot());
 		break;
 	case 2: /* fails over holes and several mappings */
-		mremap(start, pages * 4096UL, (1 + random_below(pages)) * 4096UL, MREMAP_MAYMOVE | MREMAP_FIXED,
+		mremap(start, pages * 4096UL, (1 + random_below(pages)) * 4096UL,
+		       MREMAP_MAYMOVE | MREMAP_FIXED,
 		       ARENA + (ARENA_PAGES + random_below(ARENA_PAGES)) * 4096UL);
 		break;
 	default:
@@ -502,7 +512,9 @@ Test(region, many)
 	int fd = new_file();
 	for (unsigned i = 0; i < 3000; i++) {
 		void *wanted = (void *)(ARENA + 3 * i * 4096UL);
-		cr_assert_eq(mmap(wanted, 4096, i % 3 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0), wanted);
+		cr_assert_eq(
+			mmap(wanted, 4096, i % 3 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0),
+			wanted);
 	}
 	unlink(file_path);
 	expect_walks(&no_previous);
@@ -546,7 +558,8 @@ Test(region, manifest)
 	do {
 		cr_assert_eq(rt_manifest_next(&reader, &kind, (const void **)&record, &length), 1);
 	} while (record->start != ARENA);
-	cr_assert(record->device == status.st_dev && record->inode == status.st_ino && record->offset == 4096);
+	cr_assert(record->device == status.st_dev && record->inode == status.st_ino &&
+		  record->offset == 4096);
 	cr_assert_eq(record->size, (uint64_t)status.st_size);
 	cr_assert_eq(record->mtime_ns, status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec);
 	unlink(file_path);

@@ -91,6 +91,9 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_LIMIT:
 		image->limit_count++;
 		return length == sizeof(struct manifest_limit);
+	case MANIFEST_POSIX_TIMER:
+		image->posix_timer_count++;
+		return length == sizeof(struct manifest_posix_timer);
 	case MANIFEST_CHILD:
 		image->child_count++;
 		return length == sizeof(struct manifest_child) && ((const struct manifest_child *)payload)->pid > 0;

@@ -72,7 +72,7 @@ struct plan {
 
 	struct plan_special special[PLAN_MAX_SPECIAL];
 	uint32_t special_count, region_count, load_count, thread_count, signal_count, timer_count, limit_count,
-		group_count, child_count;
+		group_count, child_count, posix_timer_count;
 	struct plan_region *regions;
 	struct plan_load *loads;
 	struct plan_thread *threads; /* the main thread first */
@@ -81,6 +81,7 @@ struct plan {
 	struct manifest_limit *limits;
 	uint32_t *groups;
 	struct manifest_child *children;
+	struct manifest_posix_timer *posix_timers;
 
 	int32_t first_own_fd; /* descriptors from here on are the tool's, closed before the resume */
 	int32_t change_user;  /* take the process's user and groups at the end */

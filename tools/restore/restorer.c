@@ -23,6 +23,7 @@
 #include "thread.h"
 
 #define SIGNAL_COUNT 64
+#define PR_TIMER_CREATE_RESTORE_IDS 77 /* Linux 6.15 */
 #define EXIT_TOOL_FAILED 125
 
 long restorer_clone(struct clone_args *arguments, size_t size, void (*entry)(struct plan_thread *),
@@ -218,6 +219,64 @@ static void set_timers(const struct plan *plan)
 	}
 }
 
+/*
+ * Creates a timer under its old number: at once where the kernel can (Linux 6.15), else by creating
+ * timers until the number comes up, which it does in ascending order.
+ */
+static void make_posix_timer(const struct manifest_posix_timer *timer)
+{
+	struct sigevent event = {
+		.sigev_value.sival_ptr = (void *)timer->value,
+		.sigev_signo = timer->signal,
+		.sigev_notify = timer->notify,
+		._sigev_un._tid = timer->target,
+	};
+	int id = timer->id;
+	for (int tries = 0; tries <= timer->id + 1; tries++) {
+		id = timer->id;
+		long result = rt_syscall(SYS_timer_create, timer->clock, &event, &id);
+		if (result < 0)
+			fail("creating timer", (uint64_t)timer->id, result);
+		if (id >= timer->id)
+			break;
+		rt_syscall(SYS_timer_delete, id);
+	}
+	if (id != timer->id)
+		fail("creating a timer with its old number", (uint64_t)timer->id, -EEXIST);
+	struct itimerspec setting = {
+		.it_value = {timer->value_ns / 1000000000, timer->value_ns % 1000000000},
+		.it_interval = {timer->interval_ns / 1000000000, timer->interval_ns % 1000000000},
+	};
+	/* Expired, and its signal is lost with the process: it comes at once. */
+	if (timer->value_ns == 0 && timer->interval_ns != 0)
+		setting.it_value.tv_nsec = 1;
+	rt_syscall(SYS_timer_settime, timer->id, 0, &setting, NULL);
+}
+
+static void make_posix_timers(const struct plan *plan)
+{
+	if (plan->posix_timer_count == 0)
+		return;
+	rt_syscall(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 1, 0, 0, 0);
+	for (uint32_t i = 0; i < plan->posix_timer_count; i++)
+		make_posix_timer(&plan->posix_timers[i]);
+	rt_syscall(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 0, 0, 0, 0);
+}
+
+/* All threads still block all signals, so they stay pending. */
+static void make_signals_pending(const struct plan *plan)
+{
+	int pid = rt_sys_getpid();
+	for (int number = 1; number <= SIGNAL_COUNT; number++) {
+		uint64_t bit = 1UL << (number - 1);
+		if (plan->process.pending & bit)
+			rt_syscall(SYS_kill, pid, number);
+		for (uint32_t i = 0; i < plan->thread_count; i++)
+			if (plan->threads[i].state.pending & bit)
+				rt_sys_tgkill(pid, plan->threads[i].state.tid, number);
+	}
+}
+
 /* The tool's own descriptors end here; the lock stays, it belongs to the runtime now. */
 static void close_own_descriptors(const struct plan *plan)
 {
@@ -401,7 +460,9 @@ void restorer_main(struct plan *plan)
 	int result = resume(&plan->resume);
 	if (result < 0)
 		fail(plan->resume.problem, 0, result);
+	make_signals_pending(plan);
 	set_timers(plan);
+	make_posix_timers(plan);
 	*PLAN_OUTCOME = RESTORE_RUNNING;
 	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->go);
