@@ -19,11 +19,7 @@ static void on_thread_signal(int number)
 
 static void *stand_by(void *argument)
 {
-	sigset_t set;
-
-	/* A second thread, for which neither signal may be mistaken. */
-	sigfillset(&set);
-	CHECK_EQUAL(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	/* Created with all signals blocked: neither signal may be taken for one of this thread. */
 	for (;;)
 		pause();
 	return argument;
@@ -40,11 +36,14 @@ int main(int argc, char **argv)
 	struct sigaction process_action = {.sa_handler = on_process_signal};
 	struct sigaction thread_action = {.sa_handler = on_thread_signal};
 	long rounds = victim_work(argc, argv, 30), i;
-	sigset_t set;
+	sigset_t set, none;
 
 	CHECK_EQUAL(sigaction(SIGUSR2, &process_action, NULL), 0);
 	CHECK_EQUAL(sigaction(SIGUSR1, &thread_action, NULL), 0);
+	sigfillset(&set);
+	CHECK_EQUAL(sigprocmask(SIG_SETMASK, &set, &none), 0);
 	start_thread(stand_by, NULL);
+	CHECK_EQUAL(sigprocmask(SIG_SETMASK, &none, NULL), 0);
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGUSR1);
