@@ -47,8 +47,10 @@ static bool in_rseq_area(const struct engine *engine, uint64_t address)
 static void compare_page(struct engine *engine, const struct region *region, uint64_t page)
 {
 	const uint8_t *stored = rt_store_page(engine->store, page);
-	if (stored == NULL)
+	if (stored == NULL) {
 		fail("page missing in the store", page);
+		return;
+	}
 	if (rt_read_page(engine, region, page, engine->copy_buffer) < 0)
 		fail("page cannot be read", page);
 	if (memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)

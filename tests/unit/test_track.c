@@ -627,25 +627,30 @@ Test(track, holes)
 #define MANY_PAGES 40000UL
 #define MANY_BASE (ARENA + (1UL << 30))
 
-static uint64_t next_expected;
+static uint8_t visits[MANY_PAGES];
 
-static int expect_every_other(void *context, const struct region *region, uint64_t start, uint64_t end,
-			      uint64_t categories)
+static int count_visits(void *context, const struct region *region, uint64_t start, uint64_t end,
+			uint64_t categories)
 {
 	(void)context, (void)region;
-	if (!(categories & PAGE_IS_PRESENT))
-		return 0;
-	cr_assert(start == next_expected && end == start + PAGE, "%lx, not %lx", start, next_expected);
-	next_expected += 2 * PAGE;
+	for (; start < end && (categories & PAGE_IS_PRESENT); start += PAGE) {
+		cr_assert(start >= MANY_BASE && start < MANY_BASE + MANY_PAGES * PAGE);
+		visits[(start - MANY_BASE) / PAGE]++;
+	}
 	return 0;
 }
 
+/* The kernel goes back to the last 2 MiB border at the end: a page may be visited twice, unless it is
+ * protected. */
 static void expect_scan_of_many(int (*scan)(struct rt_tracker *, const struct region_table *, rt_track_visit,
-					    void *))
+					    void *),
+				uint8_t most)
 {
-	next_expected = MANY_BASE;
-	cr_assert_eq(scan(tracker, &all_regions, expect_every_other, NULL), 0);
-	cr_assert_eq(next_expected, MANY_BASE + MANY_PAGES * PAGE, "stopped at %lx", next_expected);
+	memset(visits, 0, sizeof(visits));
+	cr_assert_eq(scan(tracker, &all_regions, count_visits, NULL), 0);
+	for (uint64_t i = 0; i < MANY_PAGES; i++)
+		cr_assert(i % 2 ? visits[i] == 0 : visits[i] >= 1 && visits[i] <= most, "page %lu: %d visits",
+			  i, visits[i]);
 }
 
 Test(track, more_ranges_than_one_scan_returns)
@@ -663,9 +668,9 @@ Test(track, more_ranges_than_one_scan_returns)
 	for (unsigned round = 0; round < 3; round++) {
 		for (uint64_t i = 0; i < MANY_PAGES; i += 2)
 			*(volatile unsigned char *)(MANY_BASE + i * PAGE) = 1;
-		expect_scan_of_many(rt_track_scan_all);
-		expect_scan_of_many(rt_track_scan_dirty);
-		expect_scan_of_many(rt_track_scan_all);
+		expect_scan_of_many(rt_track_scan_all, 2);
+		expect_scan_of_many(rt_track_scan_dirty, 1);
+		expect_scan_of_many(rt_track_scan_all, 2);
 		visited_pages = 0;
 		cr_assert_eq(rt_track_scan_dirty(tracker, &all_regions, count_dirty, NULL), 0);
 		cr_assert_eq(visited_pages, 0u);

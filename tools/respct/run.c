@@ -196,13 +196,12 @@ static void check_program(const char *program)
 static void preload(const char *library)
 {
 	const char *others = getenv("LD_PRELOAD");
-	char *value;
-	if (others == NULL || others[0] == '\0')
-		value = strdup(library);
-	else if (asprintf(&value, "%s:%s", library, others) < 0)
-		value = NULL;
-	if (value == NULL || setenv("LD_PRELOAD", value, 1) < 0)
+	char *both = NULL;
+	if (others != NULL && others[0] != '\0' && asprintf(&both, "%s:%s", library, others) < 0)
 		refuse("out of memory");
+	if (setenv("LD_PRELOAD", both ? both : library, 1) < 0)
+		refuse("out of memory");
+	free(both);
 }
 
 static void choose_store(const struct options *options)
