@@ -169,11 +169,24 @@ static int check_swapped_file_page(struct engine *engine, const struct region *r
 	return append_if_different(engine, region, page);
 }
 
+/* Shared memory that may be swapped out: what was there before is compared. */
+static int compare_stored(struct engine *engine, const struct region *region, uint64_t start, uint64_t end)
+{
+	uint64_t page;
+	int result = 0;
+	for (uint64_t at = start; result == 0 && rt_store_next_page(engine->store, at, end, &page);
+	     at = page + RT_PAGE_SIZE)
+		result = append_if_different(engine, region, page);
+	return result;
+}
+
 /* Clean pages must be in the store already; what is missing all the same is added. */
 static int check_clean_range(struct engine *engine, const struct region *region, uint64_t start, uint64_t end,
 			     uint64_t categories)
 {
 	int result = 0;
+	if (region->kind == REGION_ANONYMOUS_SHARED)
+		return compare_stored(engine, region, start, end);
 	if (region->kind == REGION_FILE_PRIVATE && (categories & PAGE_IS_PRESENT) == 0) {
 		for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
 			result = check_swapped_file_page(engine, region, page);
@@ -193,7 +206,7 @@ static int capture_range(void *context, const struct region *region, uint64_t st
 	struct engine *engine = context;
 	if (!rt_track_has_contents(region, categories))
 		return region->capture_all ? 0 : rt_store_drop(engine->store, start, end);
-	if (engine->recapture)
+	if (engine->recapture || (region->kind == REGION_ANONYMOUS_SHARED && (categories & PAGE_IS_WRITTEN)))
 		return compare_range(engine, region, start, end);
 	if (categories & PAGE_IS_WRITTEN)
 		return append_range(engine, region, start, end);

@@ -232,8 +232,9 @@ static int copy_unread(struct descriptor_table *table, int pipe, size_t unread, 
 	if (result < 0)
 		return result;
 	rt_sys_fcntl(copy[1], F_SETPIPE_SZ, capacity);
+	/* A writer outside may have added some meanwhile. */
 	ssize_t length = rt_sys_tee(pipe, copy[1], INT_MAX, SPLICE_NONBLOCK);
-	result = length == (ssize_t)unread ? put_copy(table, copy[0], unread, writer) : -EIO;
+	result = length >= (ssize_t)unread ? put_copy(table, copy[0], (size_t)length, writer) : -EIO;
 	rt_sys_close(copy[0]);
 	rt_sys_close(copy[1]);
 	return result;
@@ -251,7 +252,8 @@ int rt_descriptor_capture_pipe(struct descriptor_table *table, struct descriptor
 	};
 	int unread = 0;
 	rt_manifest_put(writer, &pipe, sizeof(pipe));
-	if (!pipe.inside || ends.first_reader != descriptor->number)
+	/* What a child or another program has sent is still there; 0, 1 and 2 have stand-ins. */
+	if (ends.first_reader != descriptor->number || (!pipe.inside && descriptor->number <= 2))
 		return 0;
 	if (rt_sys_ioctl(descriptor->number, FIONREAD, &unread) < 0 || unread == 0)
 		return 0;

@@ -74,6 +74,8 @@ enum region_flag {
 	REGION_FILE_WRITABLE = 2, /* a shared file mapping that may be made writable */
 };
 
+#define REGION_BUILD_ID_SIZE 20
+
 /* One mapping, [start, end), page aligned; records are sorted and do not overlap. */
 struct manifest_region {
 	uint64_t start, end;
@@ -85,6 +87,7 @@ struct manifest_region {
 	uint32_t kind;    /* enum region_kind */
 	uint32_t prot;    /* PROT_* */
 	uint32_t flags;   /* bits of enum region_flag */
+	uint8_t build_id[REGION_BUILD_ID_SIZE]; /* GNU build-id of an ELF file; zeros: none, or not known */
 	uint32_t path_length; /* bytes of the path that follows, with its terminator; 0: none */
 };
 

@@ -119,6 +119,27 @@ bool rt_regions_equal(const struct region_table *a, const struct region_table *b
 	return true;
 }
 
+/* Takes size and time of the mapped file; whether it still has this name. Neighbours share it. */
+static bool read_file_status(const struct region_table *table, struct region *region, const char *name)
+{
+	struct stat status;
+	const struct region *last = table->count > 0 ? &table->entries[table->count - 1] : NULL;
+	if (last != NULL && last->inode == region->inode && last->file_status_known &&
+	    strcmp(table->names + last->name, name) == 0) {
+		region->file_device = last->file_device;
+		region->file_size = last->file_size;
+		region->file_mtime_ns = last->file_mtime_ns;
+		return region->file_status_known = true;
+	}
+	region->file_status_known = rt_syscall(SYS_stat, name, &status) == 0 && status.st_ino == region->inode;
+	if (!region->file_status_known)
+		return false;
+	region->file_device = status.st_dev;
+	region->file_size = (uint64_t)status.st_size;
+	region->file_mtime_ns = status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec;
+	return true;
+}
+
 static int append_region(struct region_table *table, struct region *region, const char *name)
 {
 	if (reserve_region(table) < 0 || put_name(table, region, name) < 0)
@@ -145,17 +166,36 @@ static void region_from_query(const struct procmap_query *query, struct region *
 	region->shared = (query->vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0;
 }
 
-static int query_next(int maps_fd, uint64_t address, char *name, struct procmap_query *query)
+static int query_next(int maps_fd, uint64_t address, struct procmap_query *query)
 {
 	memset(query, 0, sizeof(*query));
 	query->size = sizeof(*query);
 	query->query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
 	query->query_addr = address;
-	query->vma_name_addr = (uint64_t)name;
-	query->vma_name_size = name ? NAME_SIZE : 0;
-	if (name)
-		name[0] = '\0';
 	return rt_sys_ioctl(maps_fd, PROCMAP_QUERY, query);
+}
+
+/* The same with the name and, of an ELF file, the build-id. */
+static int query_named(int maps_fd, uint64_t address, char *name, struct procmap_query *query,
+		       struct region *region)
+{
+	uint8_t build_id[REGION_BUILD_ID_SIZE] = {0};
+	memset(query, 0, sizeof(*query));
+	query->size = sizeof(*query);
+	query->query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
+	query->query_addr = address;
+	query->vma_name_addr = (uint64_t)name;
+	query->vma_name_size = NAME_SIZE;
+	query->build_id_addr = (uint64_t)build_id;
+	query->build_id_size = sizeof(build_id);
+	name[0] = '\0';
+	int result = rt_sys_ioctl(maps_fd, PROCMAP_QUERY, query);
+	if (result < 0)
+		return result;
+	region_from_query(query, region);
+	if (query->build_id_size != 0)
+		memcpy(region->build_id, build_id, sizeof(build_id));
+	return 0;
 }
 
 /* The entry of `previous` for the same mapping; *cursor only moves forward. */
@@ -177,7 +217,7 @@ static int walk_by_query(int maps_fd, const struct region_table *previous, struc
 	while (address < RT_USER_END) {
 		struct procmap_query query;
 		struct region region;
-		int result = query_next(maps_fd, address, NULL, &query);
+		int result = query_next(maps_fd, address, &query);
 		if (result == -ENOENT || (result == 0 && query.vma_start >= RT_USER_END))
 			return 0;
 		if (result < 0)
@@ -188,16 +228,19 @@ static int walk_by_query(int maps_fd, const struct region_table *previous, struc
 		}
 		region_from_query(&query, &region);
 		const struct region *same = find_same(previous, &cursor, &region);
-		if (same != NULL) {
-			result = append_region(table, &region, rt_region_name(previous, same));
+		const char *known = same ? rt_region_name(previous, same) : NULL;
+		if (known != NULL && (region.inode == 0 || read_file_status(table, &region, known))) {
+			memcpy(region.build_id, same->build_id, sizeof(region.build_id));
+			result = append_region(table, &region, known);
 		} else {
 			/* Asked again with the name; the mapping may have changed meanwhile. */
-			result = query_next(maps_fd, address, name, &query);
+			result = query_named(maps_fd, address, name, &query, &region);
 			if (result == -ENOENT)
 				return 0;
 			if (result < 0)
 				return result;
-			region_from_query(&query, &region);
+			if (region.inode != 0)
+				read_file_status(table, &region, name);
 			result = append_region(table, &region, name);
 		}
 		if (result < 0)
@@ -269,6 +312,8 @@ static ssize_t take_lines(struct region_table *table, char *text, size_t length)
 		start = i + 1;
 		if (RT_OUTSIDE_IMAGE(region.start) || region.start >= RT_USER_END)
 			continue;
+		if (region.inode != 0)
+			read_file_status(table, &region, name);
 		int result = append_region(table, &region, name);
 		if (result < 0)
 			return result;
@@ -338,13 +383,12 @@ static void write_region(const struct region_table *table, const struct region *
 		.prot = region->prot,
 		.flags = region->flags,
 	};
-	struct stat status;
-	if ((region->kind == REGION_FILE_PRIVATE || region->kind == REGION_FILE_SHARED) &&
-	    rt_syscall(SYS_stat, name, &status) == 0 && status.st_ino == region->inode) {
-		record.device = status.st_dev;
-		record.size = (uint64_t)status.st_size;
-		record.mtime_ns = status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec;
+	if (region->file_status_known) {
+		record.device = region->file_device;
+		record.size = region->file_size;
+		record.mtime_ns = region->file_mtime_ns;
 	}
+	memcpy(record.build_id, region->build_id, sizeof(record.build_id));
 	record.path_length = (uint32_t)strlen(name) + 1;
 	rt_manifest_begin(writer, MANIFEST_REGION);
 	rt_manifest_put(writer, &record, sizeof(record));

@@ -24,6 +24,11 @@ struct region {
 	uint8_t kind;         /* enum region_kind */
 	uint8_t flags;        /* enum region_flag */
 	uint32_t name;        /* offset in region_table.names; 0: none */
+	/* The file under that name, when it is the mapped one; st_dev, bytes, ns. */
+	bool file_status_known;
+	uint64_t file_device, file_size;
+	int64_t file_mtime_ns;
+	uint8_t build_id[REGION_BUILD_ID_SIZE]; /* zeros: none, or not known */
 };
 
 struct region_table {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "memory.h"
 #include "sys.h"
@@ -68,6 +69,12 @@ static int register_anew(int uffd, uint64_t start, uint64_t end)
 static bool interesting_file_pages(const struct region *region)
 {
 	return region->kind == REGION_ANONYMOUS_SHARED || region->capture_all;
+}
+
+/* Protection is a matter of one mapping; shared memory may be written through others. */
+static bool is_protectable(const struct region *region)
+{
+	return region->tracked && region->kind != REGION_ANONYMOUS_SHARED;
 }
 
 bool rt_track_has_contents(const struct region *region, uint64_t categories)
@@ -177,12 +184,41 @@ void rt_track_register(int uffd, const void *start, size_t length)
 	register_anew(uffd, (uint64_t)start, (uint64_t)start + RT_PAGE_ALIGN_UP(length));
 }
 
+#define RESIDENCY_PAGES 4096 /* pages asked for per mincore() */
+
+/*
+ * Shared memory: other mappings and other processes write to it without a trace in ours. Every page
+ * that exists counts as written. Where there is swap, one that is not resident may exist, too.
+ */
+static int scan_shared(const struct region *region, rt_track_visit visit, void *context)
+{
+	unsigned char resident[RESIDENCY_PAGES];
+	struct sysinfo system = {0};
+	rt_syscall(SYS_sysinfo, &system);
+	uint64_t absent = system.totalswap > 0 ? PAGE_IS_SWAPPED | PAGE_IS_FILE : 0;
+	for (uint64_t at = region->start; at < region->end;) {
+		uint64_t pages = (region->end - at) / RT_PAGE_SIZE;
+		pages = pages < RESIDENCY_PAGES ? pages : RESIDENCY_PAGES;
+		int result = (int)rt_syscall(SYS_mincore, at, pages * RT_PAGE_SIZE, resident);
+		for (uint64_t i = 0, run; i < pages && result == 0; i += run) {
+			for (run = 1; i + run < pages && !(resident[i + run] & 1) == !(resident[i] & 1);)
+				run++;
+			uint64_t categories = resident[i] & 1 ? PAGE_IS_PRESENT | PAGE_IS_FILE | PAGE_IS_WRITTEN : absent;
+			result = visit(context, region, at + i * RT_PAGE_SIZE, at + (i + run) * RT_PAGE_SIZE, categories);
+		}
+		if (result < 0)
+			return result;
+		at += pages * RT_PAGE_SIZE;
+	}
+	return 0;
+}
+
 int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,
 			rt_track_visit visit, void *context)
 {
 	for (size_t from = 0, to; from < regions->count; from = to) {
 		to = from + 1;
-		if (!regions->entries[from].tracked)
+		if (!is_protectable(&regions->entries[from]))
 			continue;
 		to = end_of_run(regions, from);
 		/*
@@ -212,8 +248,14 @@ int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *reg
 {
 	for (size_t from = 0, to; from < regions->count; from = to) {
 		to = from + 1;
+		int result;
 		if (!regions->entries[from].tracked)
 			continue;
+		if (!is_protectable(&regions->entries[from])) {
+			if ((result = scan_shared(&regions->entries[from], visit, context)) < 0)
+				return result;
+			continue;
+		}
 		to = end_of_run(regions, from);
 		/* Fails at a mapping that is not registered, which nothing else would tell from a clean one. */
 		struct pm_scan_arg filter = {
@@ -223,7 +265,7 @@ int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *reg
 		/* In private anonymous memory no page belongs to a file; not asking saves a look-up a page. */
 		if (regions->entries[from].kind != REGION_ANONYMOUS || regions->entries[from].capture_all)
 			filter.return_mask |= PAGE_IS_FILE;
-		int result = scan_run(tracker, regions, from, to, &filter, visit, context);
+		result = scan_run(tracker, regions, from, to, &filter, visit, context);
 		if (result == -EPERM)
 			result = scan_and_register(tracker, regions, from, to, &filter, visit, context);
 		if (result < 0)
@@ -258,7 +300,7 @@ static int visit_nothing(void *context, const struct region *region, uint64_t st
 int rt_track_forget_all(struct rt_tracker *tracker, const struct region_table *regions)
 {
 	for (size_t i = 0; i < regions->count; i++)
-		if (regions->entries[i].tracked)
+		if (is_protectable(&regions->entries[i]))
 			register_range(tracker->uffd, regions->entries[i].start, regions->entries[i].end);
 	return rt_track_scan_dirty(tracker, regions, visit_nothing, NULL);
 }

@@ -17,12 +17,19 @@ cd "$(dirname "$0")/../.." || exit 1
 : "${BUILD:=build}"
 runs=5 seconds=8 parts='' started=''
 
+usage()
+{
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+	exit "$1"
+}
+
 while [ $# -gt 0 ]; do
 	case $1 in
 	--runs) runs=$2; shift ;;
 	--seconds) seconds=$2; shift ;;
 	memcached | heap | pairs) parts="$parts $1" ;;
-	*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 1 ;;
+	--help) usage 0 ;;
+	*) usage 1 >&2 ;;
 	esac
 	shift
 done

@@ -12,4 +12,9 @@ void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* report(), then exit(EXIT_TOOL_FAILED). */
 void refuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+struct argp;
+
+/* argp_parse() whose complaints are one line of ours. */
+void parse_arguments(const struct argp *parser, int argc, char **argv, unsigned flags, void *input);
+
 #endif

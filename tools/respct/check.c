@@ -92,8 +92,7 @@ int command_check(int argc, char **argv)
 		.doc = "Say what this machine can do."
 		       "\vExit status 0: programs can be protected and restored here; 1: they cannot."};
 	struct utsname name;
-	argp_err_exit_status = EXIT_TOOL_FAILED;
-	argp_parse(&parser, argc, argv, 0, NULL, NULL);
+	parse_arguments(&parser, argc, argv, 0, NULL);
 	uname(&name);
 	printf("kernel: %s %s\n", name.release, name.machine);
 	bool tracking = check_tracking();

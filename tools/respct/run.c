@@ -237,8 +237,7 @@ int command_run(int argc, char **argv)
 {
 	struct options options = {0};
 	char library[PATH_MAX], program[PATH_MAX];
-	argp_err_exit_status = EXIT_TOOL_FAILED;
-	argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &options);
+	parse_arguments(&parser, argc, argv, ARGP_IN_ORDER, &options);
 	find_program(options.program[0], program);
 	check_program(program);
 	find_library(library);

@@ -117,8 +117,7 @@ int command_stat(int argc, char **argv)
 		.parser = parse_show, .args_doc = "STORE", .doc = "Show figures of a store, one \"key: value\" a line."};
 	struct show_options options = {0};
 	struct store_status status;
-	argp_err_exit_status = EXIT_TOOL_FAILED;
-	argp_parse(&parser, argc, argv, 0, NULL, &options);
+	parse_arguments(&parser, argc, argv, 0, &options);
 	struct store *store = open_for_reading(options.directory);
 	rt_store_status(store, &status);
 	printf("state: %s\n", state_name(status.state));
@@ -172,8 +171,7 @@ int command_ls(int argc, char **argv)
 {
 	static const struct argp parser = {.parser = parse_nothing, .doc = "List the stores in the default place."};
 	char base[PATH_MAX];
-	argp_err_exit_status = EXIT_TOOL_FAILED;
-	argp_parse(&parser, argc, argv, 0, NULL, NULL);
+	parse_arguments(&parser, argc, argv, 0, NULL);
 	default_base(base);
 	struct dirent **entries;
 	int count = scandir(base, &entries, NULL, alphasort);
@@ -269,8 +267,7 @@ int command_inspect(int argc, char **argv)
 					   .doc = "Show what the checkpoint in a store holds, after checking all of it."};
 	struct show_options options = {0};
 	struct store_status status;
-	argp_err_exit_status = EXIT_TOOL_FAILED;
-	argp_parse(&parser, argc, argv, 0, NULL, &options);
+	parse_arguments(&parser, argc, argv, 0, &options);
 	struct store *store = open_for_reading(options.directory);
 	if (options.page != NULL)
 		return print_page(store, options.page);

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "build_id.h"
 #include "common/report.h"
 #include "layout.h"
 #include "sys.h"
@@ -39,7 +40,8 @@ static void check_region_file(const struct manifest_region *region, const char *
 		refuse("%s: mapped by the program, and now: %s", path, strerror(errno));
 	bool same = region->kind == REGION_FILE_SHARED
 			    ? status.st_ino == region->inode && (uint64_t)status.st_size >= region->size
-			    : is_unchanged(&status, region->inode, region->size, region->mtime_ns);
+			    : is_unchanged(&status, region->inode, region->size, region->mtime_ns) ||
+				      file_has_build_id(path, region->build_id);
 	if (!same)
 		refuse("%s: mapped by the program, changed since the checkpoint: put the old file back", path);
 }

@@ -84,14 +84,23 @@ static int put_back_unread(struct restoration *restoration, const struct entry *
 	return written ? 0 : refuse_pipe(restoration, entry, "put back the unread contents");
 }
 
-/* The other end was outside: reads give end of file, writes EPIPE. */
+/* The other end was outside: reads give what was unread, then end of file; writes EPIPE. */
 static int open_closed_pipe(struct restoration *restoration, struct entry *entry)
 {
 	int ends[2];
 	bool reads = (entry->record.flags & O_ACCMODE) == O_RDONLY;
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	int result = 0;
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return refuse_pipe(restoration, entry, "make the pipe");
+	if (reads) {
+		fcntl(ends[1], F_SETPIPE_SZ, (int)PAYLOAD(entry, struct descriptor_pipe)->capacity);
+		result = put_back_unread(restoration, entry, ends[1]);
+	}
 	close(ends[reads ? 1 : 0]);
+	if (result < 0) {
+		close(ends[0]);
+		return result;
+	}
 	entry->temporary = restore_move_up(restoration, ends[reads ? 0 : 1]);
 	return entry->temporary < 0 ? refuse_pipe(restoration, entry, "make the pipe") : 0;
 }

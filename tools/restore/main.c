@@ -168,8 +168,7 @@ int main(int argc, char **argv)
 {
 	struct options options = {0};
 	struct image image;
-	argp_err_exit_status = EXIT_TOOL_FAILED;
-	argp_parse(&parser, argc, argv, 0, NULL, &options);
+	parse_arguments(&parser, argc, argv, 0, &options);
 	if (realpath(options.directory, directory) == NULL)
 		refuse("%s: %s", options.directory, strerror(errno));
 	image_open(&image, directory, 3);
