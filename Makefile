@@ -16,7 +16,10 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD ?= build
-CC ?= gcc
+# make itself would say cc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 
 VERSION := 0.1.0
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith

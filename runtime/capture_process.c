@@ -20,7 +20,9 @@
 #define MAX_GROUPS 1024
 #define PATH_SIZE 4096
 #define LAST_SIGNAL 64
-#define STANDARD_SIGNALS 0x7fffffffUL /* 1 to 31: not queued, without a value */
+/* 1 to 31 are not queued and have no value; nor have 32 and 33, by which libc cancels threads and
+ * changes the user of all of them. */
+#define STANDARD_SIGNALS 0x1ffffffffUL
 
 /* What never changes after exec. */
 struct process_facts {

@@ -158,6 +158,9 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 				     : deliver(regions, &cursor, tracker->vector, (size_t)found, visit, context);
 		if (result < 0)
 			return result;
+		/* With room left in the vector all was walked, although walk_end may say less. */
+		if (found < SCAN_VECTOR)
+			break;
 		position = scan.walk_end;
 	}
 	return 0;

@@ -149,7 +149,8 @@ static int capture_range(void *context, const struct region *region, uint64_t st
 	if (!rt_track_has_contents(region, categories)) {
 		drop_pages(start, end);
 	} else if (categories & PAGE_IS_WRITTEN) {
-		if (*is_strict)
+		/* Shared memory counts as written always: others may write it without a trace here. */
+		if (*is_strict && region->kind != REGION_ANONYMOUS_SHARED)
 			expect_no_extra(start, end);
 		for (; start < end; start += PAGE)
 			copy_page(start);
@@ -794,8 +795,8 @@ Test(track, forget_all)
 	cr_assert_eq(dirty_pages(), 0u);
 	write_page(0);
 	write_page(34);
-	write_page(66);
-	cr_assert_eq(dirty_pages(), 3u);
+	write_page(66); /* shared memory is compared in the stop, not scanned before it */
+	cr_assert_eq(dirty_pages(), 2u);
 }
 
 /* ---- shared memory that changes, or goes, behind the page table ---- */
