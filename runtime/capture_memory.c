@@ -16,6 +16,8 @@
 
 #define BATCH_PAGES 512 /* pages per process_vm_readv(); its limit is 1024 ranges */
 #define FIRST_MISSED 512
+#define MAX_PASSES 3
+#define MANY_PAGES 512 /* a pass that took fewer is the last */
 
 /* ---- pre-copy ---- */
 
@@ -93,14 +95,23 @@ static int precopy_range(void *context, const struct region *region, uint64_t st
 	return 0;
 }
 
+/*
+ * Each pass takes what was dirtied during the one before; again while that pays: a pass that took
+ * many pages took long enough for the program to dirty as many as the stop should not have to copy.
+ */
 int rt_capture_precopy(struct engine *engine)
 {
 	struct precopy precopy = {.engine = engine};
 	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
-	if (result < 0)
-		return result;
-	result = rt_track_scan_dirty(engine->tracker, &engine->regions, precopy_range, &precopy);
-	return result < 0 ? result : flush_batch(&precopy);
+	for (int pass = 0; pass < MAX_PASSES && result == 0; pass++) {
+		uint64_t before = engine->statistics.pages_precopied;
+		result = rt_track_scan_dirty(engine->tracker, &engine->regions, precopy_range, &precopy);
+		if (result == 0)
+			result = flush_batch(&precopy);
+		if (engine->statistics.pages_precopied - before < MANY_PAGES)
+			break;
+	}
+	return result;
 }
 
 /* ---- residue ---- */
