@@ -228,16 +228,18 @@ static void checkpoint_thread(void *argument)
 	engine->start_result = rt_engine_open_descriptor_table(engine);
 	__atomic_store_n(&engine->ready, 1, __ATOMIC_RELEASE);
 	wake(&engine->ready);
-	int64_t due = rt_monotonic_ns() + engine->options.interval_ns;
+	/* After an exec that failed, the thread is a new one, but the rhythm goes on. */
+	if (engine->due_ns == 0)
+		engine->due_ns = rt_monotonic_ns() + engine->options.interval_ns;
 	for (;;) {
-		wait_until_due(engine, due);
+		wait_until_due(engine, engine->due_ns);
 		if (__atomic_load_n(&engine->stop, __ATOMIC_ACQUIRE))
 			break;
 		uint32_t request = __atomic_load_n(&engine->request, __ATOMIC_ACQUIRE);
 		int64_t started = rt_monotonic_ns();
 		int result = run_checkpoint(engine);
 		serve_requests(engine, request, result);
-		due = next_time(engine, started);
+		engine->due_ns = next_time(engine, started);
 	}
 	__atomic_store_n(&engine->stopped, 1, __ATOMIC_RELEASE);
 	wake(&engine->stopped);

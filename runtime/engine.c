@@ -53,12 +53,30 @@ static int open_statistics(void)
 	return rt_hide(rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
+/* `fd` now leads to `path`; it keeps its number. */
+static int reopen(int fd, const char *path)
+{
+	int fresh = rt_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (fresh < 0)
+		return fresh;
+	int result = (int)rt_syscall(SYS_dup3, fresh, fd, O_CLOEXEC);
+	rt_sys_close(fresh);
+	return result < 0 ? result : 0;
+}
+
+/* A checkpoint thread in place of one that has ended: the directories were that one's. */
+static int reopen_own_directories(struct engine *engine)
+{
+	int result = reopen(engine->fd_dir, "/proc/thread-self/fd");
+	return result < 0 ? result : reopen(engine->fdinfo_dir, "/proc/thread-self/fdinfo");
+}
+
 /* Through the calling thread's own directories: those of the process are empty once the main thread
  * has exited. */
 int rt_engine_open_descriptor_table(struct engine *engine)
 {
 	if (engine->descriptors != NULL)
-		return 0;
+		return reopen_own_directories(engine);
 	engine->fd_dir = open_hidden("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
 	engine->fdinfo_dir = open_hidden("/proc/thread-self/fdinfo", O_RDONLY | O_DIRECTORY);
 	if (engine->fd_dir < 0 || engine->fdinfo_dir < 0)

@@ -65,6 +65,7 @@ struct engine {
 
 	/* --- checkpoint thread only --- */
 	uint32_t round;
+	int64_t due_ns; /* when the next checkpoint is due, CLOCK_MONOTONIC; 0: none was planned yet */
 	int tid; /* of the checkpoint thread */
 	struct store *store;
 	struct descriptor_table *descriptors;

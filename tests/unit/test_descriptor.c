@@ -307,7 +307,7 @@ static void open_half_pipes(void)
 	int ends[2];
 	CHECK(pipe(ends) == 0);
 	put_at(ends[0], 10);
-	CHECK(write(ends[1], "lost", 4) == 4);
+	CHECK(write(ends[1], "sent", 4) == 4);
 	close(ends[1]);
 	CHECK(pipe(ends) == 0);
 	put_at(ends[1], 11);
@@ -318,7 +318,7 @@ static void check_half_pipes(void)
 {
 	char byte;
 	signal(SIGPIPE, SIG_IGN);
-	CHECK(read(10, &byte, 1) == 0);
+	CHECK(reads(10, "sent") && read(10, &byte, 1) == 0);
 	CHECK(write(11, "x", 1) == -1 && errno == EPIPE);
 }
 
