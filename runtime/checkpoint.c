@@ -241,8 +241,10 @@ static void checkpoint_thread(void *argument)
 		serve_requests(engine, request, result);
 		engine->due_ns = next_time(engine, started);
 	}
+	engine->request_result = -ESRCH;
 	__atomic_store_n(&engine->stopped, 1, __ATOMIC_RELEASE);
-	wake(&engine->stopped);
+	__atomic_add_fetch(&engine->served, 1, __ATOMIC_ACQ_REL);
+	wake(&engine->served);
 	for (;;)
 		rt_syscall(SYS_exit, 0);
 }
@@ -301,10 +303,14 @@ int rt_checkpoint_now(void)
 
 void rt_checkpoint_stop(struct engine *engine)
 {
-	__atomic_store_n(&engine->stop, 1, __ATOMIC_RELEASE);
-	__atomic_add_fetch(&engine->request, 1, __ATOMIC_ACQ_REL);
-	wake(&engine->request);
-	while (!__atomic_load_n(&engine->stopped, __ATOMIC_ACQUIRE))
-		sleep_on(&engine->stopped, 0, -1);
-	wake(&engine->served);
+	for (;;) {
+		/* Said again in each turn: the caller may have been restored while it waited. */
+		uint32_t served = __atomic_load_n(&engine->served, __ATOMIC_ACQUIRE);
+		__atomic_store_n(&engine->stop, 1, __ATOMIC_RELEASE);
+		__atomic_add_fetch(&engine->request, 1, __ATOMIC_ACQ_REL);
+		wake(&engine->request);
+		if (__atomic_load_n(&engine->stopped, __ATOMIC_ACQUIRE))
+			return;
+		sleep_on(&engine->served, served, -1);
+	}
 }

@@ -88,7 +88,7 @@ int rt_engine_open_descriptor_table(struct engine *engine)
 int rt_engine_open(struct store *store, struct engine **result_engine, const char **step)
 {
 	*step = "memory";
-	struct engine *engine = rt_memory_map(sizeof(*engine));
+	struct engine *engine = rt_memory_map_engine(sizeof(*engine));
 	if (engine == NULL)
 		return -ENOMEM;
 	engine->store = store;

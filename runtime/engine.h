@@ -52,11 +52,13 @@ struct engine_statistics {
 };
 
 struct engine {
-	/* --- shared with program threads: written with atomic operations --- */
+	/* --- shared with program threads: written with atomic operations; at the same address in a
+	 * restored process, where a thread captured while it waited here finds them anew --- */
 	uint32_t gate;    /* round of the stop going on, 0: none. Threads sleep on it. */
 	uint32_t events;  /* counts parkings; the checkpoint thread sleeps on it */
 	uint32_t request; /* counts rt_checkpoint_now() calls */
-	uint32_t served;  /* the last request whose checkpoint has ended; callers sleep on it */
+	uint32_t served;  /* the last request whose checkpoint has ended; callers sleep on it, and every
+			   * checkpoint wakes them, so that in a restored process they look again */
 	int request_result;
 	uint32_t stop;    /* the process is ending: no more checkpoints */
 	uint32_t stopped; /* the checkpoint thread has obeyed */

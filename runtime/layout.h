@@ -25,6 +25,10 @@
 #define RT_WINDOW_END 0x300000000000UL
 
 #define RT_AREA_BASE 0x300000000000UL
+/* The engine is at the same place in every life of a process: a thread captured with its address in
+ * a register finds the new one there. The memory handed out begins behind it. */
+#define RT_ENGINE_BASE (RT_AREA_BASE + 0x1000UL)
+#define RT_AREA_FREE (RT_AREA_BASE + 0x20000UL)
 #define RT_AREA_END 0x310000000000UL
 #define RT_RESTORER_BASE 0x310000000000UL
 #define RT_RESTORER_END 0x320000000000UL

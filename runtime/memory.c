@@ -21,7 +21,7 @@ static int open_area(void)
 	if (rt_is_error(page))
 		return (int)(intptr_t)page;
 	rt_syscall(SYS_madvise, page, RT_PAGE_SIZE, MADV_DONTFORK);
-	AREA_HEADER->next = RT_AREA_BASE + RT_PAGE_SIZE;
+	AREA_HEADER->next = RT_AREA_FREE;
 	return 0;
 }
 
@@ -44,18 +44,27 @@ static uintptr_t take_addresses(size_t bytes)
 	return start;
 }
 
-void *rt_memory_map(size_t bytes)
+static void *map_at(uintptr_t start, size_t bytes)
 {
-	bytes = RT_PAGE_ALIGN_UP(bytes);
-	uintptr_t start = take_addresses(bytes);
-	if (start == 0)
-		return NULL;
 	void *block = rt_sys_mmap((void *)start, bytes, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	if (rt_is_error(block))
 		return NULL;
 	rt_syscall(SYS_madvise, block, bytes, MADV_DONTFORK);
 	return block;
+}
+
+void *rt_memory_map(size_t bytes)
+{
+	bytes = RT_PAGE_ALIGN_UP(bytes);
+	uintptr_t start = take_addresses(bytes);
+	return start ? map_at(start, bytes) : NULL;
+}
+
+void *rt_memory_map_engine(size_t bytes)
+{
+	bytes = RT_PAGE_ALIGN_UP(bytes);
+	return bytes <= RT_AREA_FREE - RT_ENGINE_BASE ? map_at(RT_ENGINE_BASE, bytes) : NULL;
 }
 
 void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes)

@@ -13,6 +13,9 @@
 /* Zeroed memory, `bytes` rounded up to whole pages; NULL when the kernel refuses. */
 void *rt_memory_map(size_t bytes);
 
+/* The same at RT_ENGINE_BASE: for the engine alone, once in the life of a process. */
+void *rt_memory_map_engine(size_t bytes);
+
 /* Grows a block of rt_memory_map() to `new_bytes`, keeping its contents; it may move.
  * NULL when the kernel refuses: the old block then stays valid. */
 void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes);
