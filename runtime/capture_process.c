@@ -31,7 +31,6 @@ struct process_facts {
 	size_t auxv_length;
 	char executable[PATH_SIZE];
 	struct stat executable_status;
-	uint64_t build_hash;
 };
 
 static ssize_t read_whole(const char *path, char *buffer, size_t size)
@@ -145,7 +144,7 @@ static int64_t clock_ns(int clock)
 /* Queued signals carry values that the kernel does not show; said after the resume. */
 static void note_queued_signals(struct engine *engine, uint64_t pending)
 {
-	engine->queued_signals |= pending & ~STANDARD_SIGNALS & ~(1UL << (rt_root.signal - 1));
+	engine->queued_signals |= pending & ~STANDARD_SIGNALS & ~rt_root.own_signals;
 }
 
 static void write_process(struct engine *engine, uint64_t pending, struct manifest_writer *writer)

@@ -89,6 +89,20 @@ static void report_queued_signals(struct engine *engine)
 	rt_say("signal %d is queued and not received: a restored process will not get it", __builtin_ctzl(fresh) + 1);
 }
 
+/* Memory of a device or of the kernel cannot be mapped again; said when it appears. */
+static void report_mappings(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->captured_regions.count && !engine->told_mapping; i++) {
+		const struct region *region = &engine->captured_regions.entries[i];
+		const char *name = rt_region_name(&engine->captured_regions, region);
+		if (region->kind != REGION_FILE_SHARED || (name[0] == '/' && strncmp(name, "/dev/", 5) != 0) ||
+		    strncmp(name, "/dev/shm/", 9) == 0)
+			continue;
+		rt_say("%s is mapped: the program cannot be restored while it is", name);
+		engine->told_mapping = true;
+	}
+}
+
 static int take_checkpoint(struct engine *engine)
 {
 	int result;
@@ -121,6 +135,7 @@ static int take_checkpoint(struct engine *engine)
 	engine->statistics.checkpoints++;
 	rt_descriptors_report(engine->descriptors);
 	report_queued_signals(engine);
+	report_mappings(engine);
 	return 0;
 }
 

@@ -85,6 +85,7 @@ struct engine {
 	bool suspended;     /* the store fails: running unprotected since the last commit */
 	bool recapture;     /* what changed since the last commit is not known: compare all pages */
 	uint64_t queued_signals, queued_signals_told; /* pending with values that are not captured */
+	bool told_mapping; /* said once that a mapping cannot be restored */
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
 	int stuck;          /* stops given up in a row */

@@ -43,7 +43,6 @@ struct manifest_process {
 	int64_t monotonic_ns;   /* CLOCK_MONOTONIC at the same instant, ns */
 	uint64_t root_address;  /* struct rt_root in the image */
 	uint64_t resume_entry;  /* rt_resume() in the image */
-	uint64_t build_hash;    /* of librespct.so's build-id; resume must match it */
 	int32_t pid;
 	int32_t parent;
 	uint32_t uid[3]; /* real, effective, saved */

@@ -175,25 +175,25 @@ static int query_next(int maps_fd, uint64_t address, struct procmap_query *query
 	return rt_sys_ioctl(maps_fd, PROCMAP_QUERY, query);
 }
 
-/* The same with the name and, of an ELF file, the build-id. */
-static int query_named(int maps_fd, uint64_t address, char *name, struct procmap_query *query,
-		       struct region *region)
+/* The same with the name and, of an ELF file, the build-id. The mapping may have changed meanwhile. */
+static int query_named(int maps_fd, uint64_t address, char *name, struct region *region)
 {
 	uint8_t build_id[REGION_BUILD_ID_SIZE] = {0};
-	memset(query, 0, sizeof(*query));
-	query->size = sizeof(*query);
-	query->query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
-	query->query_addr = address;
-	query->vma_name_addr = (uint64_t)name;
-	query->vma_name_size = NAME_SIZE;
-	query->build_id_addr = (uint64_t)build_id;
-	query->build_id_size = sizeof(build_id);
+	struct procmap_query query = {
+		.size = sizeof(query),
+		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA,
+		.query_addr = address,
+		.vma_name_addr = (uint64_t)name,
+		.vma_name_size = NAME_SIZE,
+		.build_id_addr = (uint64_t)build_id,
+		.build_id_size = sizeof(build_id),
+	};
 	name[0] = '\0';
-	int result = rt_sys_ioctl(maps_fd, PROCMAP_QUERY, query);
+	int result = rt_sys_ioctl(maps_fd, PROCMAP_QUERY, &query);
 	if (result < 0)
 		return result;
-	region_from_query(query, region);
-	if (query->build_id_size != 0)
+	region_from_query(&query, region);
+	if (query.build_id_size != 0)
 		memcpy(region->build_id, build_id, sizeof(build_id));
 	return 0;
 }
@@ -209,9 +209,26 @@ static const struct region *find_same(const struct region_table *previous, size_
 	return NULL;
 }
 
-static int walk_by_query(int maps_fd, const struct region_table *previous, struct region_table *table)
+/* Adds the mapping just found, with the name it had before or, if that is not its name any more, anew. */
+static int take_region(int maps_fd, uint64_t address, const struct region_table *previous,
+		       const struct region *same, struct region *region, struct region_table *table)
 {
 	char name[NAME_SIZE];
+	const char *known = same ? rt_region_name(previous, same) : NULL;
+	if (known != NULL && (region->inode == 0 || read_file_status(table, region, known))) {
+		memcpy(region->build_id, same->build_id, sizeof(region->build_id));
+		return append_region(table, region, known);
+	}
+	int result = query_named(maps_fd, address, name, region);
+	if (result < 0)
+		return result;
+	if (region->inode != 0)
+		read_file_status(table, region, name);
+	return append_region(table, region, name);
+}
+
+static int walk_by_query(int maps_fd, const struct region_table *previous, struct region_table *table)
+{
 	size_t cursor = 0;
 	uint64_t address = 0;
 	while (address < RT_USER_END) {
@@ -228,23 +245,9 @@ static int walk_by_query(int maps_fd, const struct region_table *previous, struc
 		}
 		region_from_query(&query, &region);
 		const struct region *same = find_same(previous, &cursor, &region);
-		const char *known = same ? rt_region_name(previous, same) : NULL;
-		if (known != NULL && (region.inode == 0 || read_file_status(table, &region, known))) {
-			memcpy(region.build_id, same->build_id, sizeof(region.build_id));
-			result = append_region(table, &region, known);
-		} else {
-			/* Asked again with the name; the mapping may have changed meanwhile. */
-			result = query_named(maps_fd, address, name, &query, &region);
-			if (result == -ENOENT)
-				return 0;
-			if (result < 0)
-				return result;
-			if (region.inode != 0)
-				read_file_status(table, &region, name);
-			result = append_region(table, &region, name);
-		}
+		result = take_region(maps_fd, address, previous, same, &region, table);
 		if (result < 0)
-			return result;
+			return result == -ENOENT ? 0 : result;
 		address = region.end;
 	}
 	return 0;

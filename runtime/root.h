@@ -20,6 +20,7 @@ struct rt_root {
 	int pid;
 	struct engine *engine; /* NULL: not protected */
 	int signal;            /* the straggler signal */
+	uint64_t own_signals;  /* those of the runtime and the shim; bit n - 1 is signal n */
 	int incarnation;       /* how many times this image has been restored */
 	/* Threads of the restored process that have not yet left the restorer. */
 	int leaving_restorer;

@@ -151,6 +151,8 @@ static struct store *open_store(const char *path)
 	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !executed)
 		rt_refuse("%s: holds a crashed run: bring it back with respct-restore, or overwrite it with --fresh",
 			  path);
+	if (status.durability != rt_options.durability)
+		rt_refuse("%s: was made with the other durability class: remove it, or name another directory", path);
 	if ((result = rt_store_clear(store)) < 0 ||
 	    (result = rt_store_set_owner(store, getpid(), rt_process_start_time())) < 0)
 		rt_refuse("%s: %s", path, rt_error_text(result));
@@ -179,6 +181,7 @@ static void protect(const char *path)
 	if (realpath(path, rt_root.directory) == NULL)
 		rt_refuse("%s: %s", path, rt_error_text(errno));
 	rt_root.signal = rt_options.signal;
+	rt_root.own_signals = 1UL << (rt_options.signal - 1);
 	rt_root.pid = getpid();
 	int result = rt_threads_start();
 	if (result == 0)

@@ -11,7 +11,7 @@
 enum rt_window_part { RT_WINDOW_HEAP, RT_WINDOW_MAPS, RT_WINDOW_STACKS };
 
 /* Like mmap() of anonymous memory with no address asked for. MAP_FAILED and errno on failure. */
-void *rt_window_map(enum rt_window_part part, size_t length, int prot, int flags);
+void *rt_window_map(enum rt_window_part which, size_t length, int prot, int flags);
 
 /* Memory was mapped that the program does not know yet: tracked from now on. errno is kept. */
 void rt_new_mapping(const void *start, size_t length);

@@ -75,6 +75,7 @@ static int need_server(void)
 	pthread_t thread;
 	if (server != 0)
 		return 0;
+	rt_root.own_signals |= 1UL << (TIMER_SIGNAL - 1);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &mask);
 	int result = pthread_create(&thread, NULL, serve_timers, NULL);

@@ -128,7 +128,7 @@ static int64_t first_step_after(const struct heap_state *state, int64_t started)
 
 static void time_restore(const struct heap_state *state, char *store)
 {
-	char *arguments[] = {harness_build_path("respct-restore"), "--quiet", store, NULL};
+	char *arguments[] = {harness_build_path("respct-restore"), store, NULL};
 	struct launch launch = {arguments, NULL, -1, -1, -1, -1, false};
 	int64_t started = heap_now_ns(), first;
 	pid_t child = harness_start(&launch);

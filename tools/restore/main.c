@@ -27,16 +27,12 @@ static char directory[PATH_MAX];
 
 struct options {
 	const char *directory;
-	bool quiet;
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
 	struct options *options = state->input;
 	switch (key) {
-	case 'q':
-		options->quiet = true;
-		return 0;
 	case ARGP_KEY_ARG:
 		if (options->directory != NULL)
 			refuse("one store at a time (try --help)");
@@ -51,13 +47,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	}
 }
 
-static const struct argp_option argp_options[] = {
-	{"quiet", 'q', NULL, 0, "Do not say what is restored", 0},
-	{0},
-};
-
 static const struct argp parser = {
-	.options = argp_options,
 	.parser = parse_option,
 	.args_doc = "STORE",
 	.doc = "Bring the crashed process back whose checkpoints are in the directory STORE."
