@@ -154,7 +154,7 @@ int main(int argc, char **argv)
 	long i;
 	int t;
 
-	rounds = victim_work(argc, argv, 2000);
+	rounds = victim_work(argc, argv, 8000);
 	install_handlers();
 	own = &self;
 	self.thread = pthread_self();
