@@ -10,7 +10,7 @@
  *   --kills N        kills wanted (5); fewer than 5, or than N if that is less, is a failure
  *   --early-kills N  further kills soon after a restore, before it commits anything new (1)
  *   --seed S         for the random instants; a failure prints it
- *   --min-ms A, --max-ms B   when to kill, after a start (25 .. 2/3 of the time undisturbed / kills)
+ *   --min-ms A, --max-ms B   when to kill, after a start (25 .. 2/3 of an even share of the time, 200)
  *   --store DIR      where the store goes (a new directory in /dev/shm)
  *   --interval MS    passed to respct run
  *   --verify         RESPCT_VERIFY=1 in the program's environment
@@ -40,6 +40,7 @@
 
 #define MILLISECOND 1000000LL
 #define SECOND 1000000000LL
+#define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */
 #define KILL_PATIENCE_NS (2 * SECOND) /* a gigabyte of memory is gone in less */
 #define EXIT_SKIPPED 77
 #define KILLS_REQUIRED 5
@@ -393,11 +394,16 @@ static bool wait_until(pid_t child, int64_t instant, int *status)
 /* Waits until this life has committed a checkpoint. True when the child ended first. */
 static bool wait_for_progress(pid_t child, uint64_t epoch_before, int *status)
 {
-	int64_t deadline = watchdog();
+	int64_t deadline = watchdog(), suspicious = harness_now_ns() + SLOW_CHECKPOINT_NS;
 
 	while (committed_epoch() <= epoch_before) {
 		if (wait_until(child, harness_now_ns() + 5 * MILLISECOND, status))
 			return true;
+		if (harness_now_ns() > suspicious) {
+			note("no new checkpoint for %lld ms:", SLOW_CHECKPOINT_NS / MILLISECOND);
+			harness_report_threads(log_file);
+			suspicious = INT64_MAX;
+		}
 		if (harness_now_ns() > deadline)
 			fail_hung("waiting for a new checkpoint");
 	}
@@ -570,7 +576,7 @@ static void judge(const struct expectation *expectation, int status, const char 
 	if (WIFEXITED(status) &&
 	    (!harness_store_view(store, options.user, &view) || strcmp(view.state, "ended")))
 		fail("the program ended but its store says \"%s\"", view.state);
-	if (kills_done < required)
+	if (kills_done + early_kills_done < required)
 		fail("it finished after %d of %d kills; give it more work", kills_done, required);
 }
 
@@ -583,8 +589,8 @@ static void choose_instants(int duration_ms)
 	if (options.maximum_ms < options.minimum_ms)
 		options.maximum_ms = options.minimum_ms;
 	/* The undisturbed run may have had a slow moment; the kills must come before the end. */
-	if (options.maximum_ms > 200)
-		options.maximum_ms = 200;
+	if (options.maximum_ms > 120)
+		options.maximum_ms = 120;
 }
 
 int main(int count, char **arguments)

@@ -504,18 +504,45 @@ static void report_backtraces(FILE *log, pid_t pid)
 		fputs(text, log);
 }
 
+/* The lines about signals: what is pending, blocked, ignored, caught. */
+static void report_signals(FILE *log, pid_t pid)
+{
+	char path[64], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (!strncmp(line, "Sig", 3) || !strncmp(line, "ShdPnd", 6) || !strncmp(line, "State", 5))
+			fprintf(log, "  %s", line);
+	if (file)
+		fclose(file);
+}
+
 static void report_process(pid_t pid, void *argument)
 {
 	FILE *log = argument;
 
-	fprintf(log, "process %d:\n", pid);
+	fprintf(log, "process %d, parent %d:\n", pid, parent_of(pid));
+	report_signals(log, pid);
 	report_proc_threads(log, pid);
-	report_backtraces(log, pid);
 	for_each_child(pid, report_process, log);
 }
 
+static void report_process_backtraces(pid_t pid, void *argument)
+{
+	FILE *log = argument;
+
+	fprintf(log, "process %d, backtraces:\n", pid);
+	report_backtraces(log, pid);
+	for_each_child(pid, report_process_backtraces, log);
+}
+
+/* First all of what can be had without touching a process: gdb stops it, which may set it going. */
 void harness_report_threads(FILE *log)
 {
 	for_each_child(getpid(), report_process, log);
+	fflush(log);
+	for_each_child(getpid(), report_process_backtraces, log);
 	fflush(log);
 }

@@ -346,9 +346,12 @@ static pid_t run_round(pid_t server, uint64_t *epoch)
 
 static void stop_server(pid_t server)
 {
+	pid_t pid = harness_store_pid(store);
 	int status;
 
-	kill(harness_store_pid(store), SIGTERM);
+	if (!pid)
+		fail("the store's pid file does not name a live process");
+	kill(pid, SIGTERM);
 	if (!harness_wait(server, harness_now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
 		fail("hung: ending after SIGTERM");
 	if (status)
