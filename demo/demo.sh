@@ -74,8 +74,8 @@ for crash in 1 2 3; do
 	wait $server 2>/dev/null || true
 	say "crash $crash   kill -9 $pid under load: $(cat "$work/said") in the last 2 s"
 	committed=$(stat_of commit_time_ns)
-	say "          checkpoint $(stat_of epoch) is the last of $(stat_of checkpoints), taken" \
-		"$((killed - committed / 1000000)) ms before the kill, $(stat_of pages) pages"
+	say "          $(stat_of checkpoints) checkpoints taken in this life, the last one" \
+		"$((killed - committed / 1000000)) ms before the kill; it holds $(stat_of pages) pages"
 
 	began=$(now_ms)
 	respct-restore "$store" >>"$work/restore-output" 2>&1 &

@@ -22,6 +22,7 @@
 
 #define GRACE_NS 50000L             /* for reaching a restart point before the signal */
 #define GIVE_UP_NS 200000000L       /* a vfork or a stuck device can hold a thread longer */
+#define GIVE_UP_RUNNABLE_NS 5000000000L /* one that only waits for a processor will come */
 #define POLL_NS 1000000L            /* looks for new and ended threads meanwhile */
 #define FIRST_THREADS 256
 #define RETRY_RESTART_POINT_ROUNDS 64 /* how often a straggler gets the grace again */
@@ -113,21 +114,36 @@ static int list_threads(struct engine *engine)
 	return 0;
 }
 
-/* Whether a thread is a zombie: the main thread after pthread_exit(). */
-static bool has_exited(struct engine *engine, int tid)
+/* The state letter of a thread, as in proc(5); 0 when there is no such thread. */
+static char thread_state(const struct engine *engine, int tid)
 {
 	char path[32], text[512];
 	rt_format(path, sizeof(path), "%d/stat", tid);
 	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return false;
+		return 0;
 	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
 	rt_sys_close(fd);
 	if (length <= 0)
-		return false;
+		return 0;
 	text[length] = '\0';
 	const char *state = strrchr(text, ')');
-	return state != NULL && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
+	return state != NULL && state[1] == ' ' ? state[2] : 0;
+}
+
+/* Whether a thread is a zombie: the main thread after pthread_exit(). */
+static bool has_exited(const struct engine *engine, int tid)
+{
+	char state = thread_state(engine, tid);
+	return state == 'Z' || state == 'X';
+}
+
+/* Whether waiting for the last thread is in vain. On a busy machine it may just not get to run. */
+static bool is_hopeless(const struct engine *engine, int64_t waited_ns)
+{
+	if (waited_ns <= GIVE_UP_NS)
+		return false;
+	return waited_ns > GIVE_UP_RUNNABLE_NS || thread_state(engine, engine->unparked) != 'R';
 }
 
 static bool is_parked(struct engine *engine, struct stopped_thread *thread)
@@ -251,7 +267,7 @@ int rt_quiesce(struct engine *engine)
 		wait_for_event(engine, seen, grace_over ? POLL_NS : GRACE_NS - (now - start));
 		int64_t before = now;
 		now = rt_monotonic_ns();
-		if (now - start > GIVE_UP_NS) {
+		if (is_hopeless(engine, now - start)) {
 			result = -ETIMEDOUT;
 			break;
 		}

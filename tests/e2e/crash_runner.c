@@ -7,7 +7,7 @@
  * Then it runs under `respct run`, is killed with SIGKILL at random instants, restored each time
  * with `respct-restore`, and left to finish. Output and status must be the expected ones.
  *
- *   --kills N        kills wanted (5); fewer than 5, or than N if that is less, is a failure
+ *   --kills N        kills wanted (5); with fewer than 5, or than N if that is less, it is run again
  *   --early-kills N  further kills soon after a restore, before it commits anything new (1)
  *   --seed S         for the random instants; a failure prints it
  *   --min-ms A, --max-ms B   when to kill, after a start (25 .. 2/3 of an even share of the time, 200)
@@ -41,9 +41,10 @@
 #define MILLISECOND 1000000LL
 #define SECOND 1000000000LL
 #define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */
-#define KILL_PATIENCE_NS (2 * SECOND) /* a gigabyte of memory is gone in less */
+#define KILL_PATIENCE_NS (10 * SECOND) /* until a killed process is gone, on a busy machine */
 #define EXIT_SKIPPED 77
 #define KILLS_REQUIRED 5
+#define RUNS_MAXIMUM 5
 
 struct options {
 	int kills, early_kills;
@@ -457,7 +458,7 @@ static bool kill_now(pid_t child, pid_t pid, int *status)
 	}
 	if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGKILL)
 		return true;
-	if (harness_now_ns() > killed_ns + SECOND)
+	if (harness_now_ns() > killed_ns + 5 * SECOND)
 		fail("SIGKILL to %d, the number in the store's pid file, did not end the program", pid);
 	note("the kill of %d came late: %s", pid, harness_status_text(*status));
 	return false;
@@ -521,6 +522,7 @@ static int live(const char *output_path)
 	bool restored = false, killed = true;
 	int status = 0;
 
+	killed_in_exit = false;
 	while (killed) {
 		pid_t child = restored ? start_restored_life() : start_first_life(output_path);
 
@@ -561,7 +563,6 @@ static bool files_equal(const char *a, const char *b)
 
 static void judge(const struct expectation *expectation, int status, const char *output_path)
 {
-	int required = options.kills < KILLS_REQUIRED ? options.kills : KILLS_REQUIRED;
 	struct store_view view;
 	char expected[64];
 
@@ -576,8 +577,6 @@ static void judge(const struct expectation *expectation, int status, const char 
 	if (WIFEXITED(status) &&
 	    (!harness_store_view(store, options.user, &view) || strcmp(view.state, "ended")))
 		fail("the program ended but its store says \"%s\"", view.state);
-	if (kills_done + early_kills_done < required)
-		fail("it finished after %d of %d kills; give it more work", kills_done, required);
 }
 
 static void choose_instants(int duration_ms)
@@ -593,11 +592,35 @@ static void choose_instants(int duration_ms)
 		options.maximum_ms = 120;
 }
 
+/* From the start to the end, in a fresh directory and a fresh store. */
+static void run_protected(const struct expectation *expectation)
+{
+	const char *output_path = work_path("output");
+
+	harness_remove(store);
+	make_program_directory();
+	judge(expectation, live(output_path), output_path);
+}
+
+/* On a busy machine a program may come to its end before it has been killed often enough: then it is run
+ * again, and each run must come out right. */
+static int run_until_killed_enough(const struct expectation *expectation)
+{
+	int required = options.kills < KILLS_REQUIRED ? options.kills : KILLS_REQUIRED, runs = 0;
+
+	do {
+		run_protected(expectation);
+		runs++;
+	} while (kills_done + early_kills_done < required && runs < RUNS_MAXIMUM);
+	if (kills_done + early_kills_done < required)
+		fail("it finished %d times after only %d kills; give it more work", runs, kills_done);
+	return runs;
+}
+
 int main(int count, char **arguments)
 {
 	struct expectation expectation;
-	const char *output_path;
-	int status;
+	int runs;
 
 	begin_ns = harness_now_ns();
 	harness_begin();
@@ -606,11 +629,9 @@ int main(int count, char **arguments)
 	note("seed %llu", (unsigned long long)options.seed);
 	run_undisturbed(&expectation);
 	choose_instants(expectation.duration_ms);
-	make_program_directory();
-	output_path = work_path("output");
-	status = live(output_path);
-	judge(&expectation, status, output_path);
+	runs = run_until_killed_enough(&expectation);
 	clean_up();
-	printf("ok %s (%d+%d kills, %.1f s)\n", options.name, kills_done, early_kills_done, seconds_so_far());
+	printf("ok %s (%d+%d kills in %d run%s, %.1f s)\n", options.name, kills_done, early_kills_done, runs,
+	       runs > 1 ? "s" : "", seconds_so_far());
 	return 0;
 }
