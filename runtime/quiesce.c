@@ -128,7 +128,9 @@ static char thread_state(const struct engine *engine, int tid)
 		return 0;
 	text[length] = '\0';
 	const char *state = strrchr(text, ')');
-	return state != NULL && state[1] == ' ' ? state[2] : 0;
+	if (state == NULL || state[1] != ' ')
+		return 0;
+	return state[2];
 }
 
 /* Whether a thread is a zombie: the main thread after pthread_exit(). */
