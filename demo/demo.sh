@@ -14,16 +14,18 @@ work=$(mktemp -d "$memory/respct-demo-XXXXXX")
 store=$work/store
 server=''
 
+# While $server, our child, lives, the number in the pid file is that of memcached.
 clean_up()
 {
-	trap '' INT TERM
-	[ ! -f "$store/pid" ] || kill -9 "$(cat "$store/pid")" 2>/dev/null || true
-	[ -z "$server" ] || kill -9 "$server" 2>/dev/null || true
+	trap '' INT TERM PIPE
+	if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then
+		kill -9 "$(cat "$store/pid")" "$server" 2>/dev/null || true
+	fi
 	wait
 	rm -rf "$work"
 }
 trap clean_up EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM PIPE
 
 # What memcached and its restorer said, when something went wrong.
 stop_with()
@@ -72,6 +74,7 @@ for crash in 1 2 3; do
 	killed=$(now_ms)
 	wait $updates
 	wait $server 2>/dev/null || true
+	server=''
 	say "crash $crash   kill -9 $pid under load: $(cat "$work/said") in the last 2 s"
 	committed=$(stat_of commit_time_ns)
 	say "          $(stat_of checkpoints) checkpoints taken in this life, the last one" \

@@ -18,18 +18,21 @@ helpers=$build/tests/helpers
 work=$(mktemp -d "$place/respct-test-XXXXXX") || exit 1
 cd "$work" || exit 1
 store=$work/store
-children=''
 mounted=''
 
 # ---- words ----
 
+# Numbers are used again, also by processes that are not ours: ours have $work as their directory.
+is_ours()
+{
+	[ "$(readlink "/proc/$1/cwd" 2>/dev/null)" = "$work" ]
+}
+
 clean_up()
 {
-	for child in $children; do
-		kill -9 "$child" 2>/dev/null
-	done
-	for file in "$work"/*/pid; do
-		[ -f "$file" ] && kill -9 "$(cat "$file")" 2>/dev/null
+	for process in /proc/[0-9]*; do
+		process=${process#/proc/}
+		[ "$process" = $$ ] || ! is_ours "$process" || kill -9 "$process" 2>/dev/null
 	done
 	wait
 	cd /
@@ -88,7 +91,14 @@ epoch_above()
 
 is_gone()
 {
-	! kill -0 "$1" 2>/dev/null
+	! is_ours "$1"
+}
+
+# Sets $program to the number in the store's pid file, which must be that of a process of ours.
+find_program()
+{
+	program=$(cat "$store/pid")
+	is_ours "$program" || fail "the store's pid file says \"$program\", no process of ours"
 }
 
 # Starts a program under respct; its pid in $child; returns after its first checkpoint.
@@ -97,7 +107,6 @@ start()
 	rm -f go
 	"$respct" run --store "$store" -- "$@" >output 2>errors </dev/null &
 	child=$!
-	children="$children $child"
 	await 30 epoch_above 0
 }
 
@@ -105,13 +114,13 @@ start_restored()
 {
 	"$restore" "$store" >restored-output 2>restored-errors </dev/null &
 	child=$!
-	children="$children $child"
 	await 30 epoch_above "$1"
 }
 
 kill_program()
 {
-	kill -9 "$(cat "$store/pid")"
+	find_program
+	kill -9 "$program"
 	wait "$child" 2>/dev/null
 }
 
@@ -481,7 +490,8 @@ test_restored_signal()
 {
 	make_crashed_store
 	start_restored "$(value epoch)"
-	kill -TERM "$(cat "$store/pid")"
+	find_program
+	kill -TERM "$program"
 	wait "$child"
 	status=$?
 	[ $status -eq 143 ] || fail "exit status $status instead of 143"
@@ -492,7 +502,7 @@ test_signal_through_restore()
 {
 	make_crashed_store
 	start_restored "$(value epoch)"
-	program=$(cat "$store/pid")
+	find_program
 	kill -TERM "$child"
 	wait "$child"
 	status=$?
@@ -505,7 +515,7 @@ test_kill_restore_itself()
 {
 	make_crashed_store
 	start_restored "$(value epoch)"
-	program=$(cat "$store/pid")
+	find_program
 	kill -9 "$child"
 	wait "$child" 2>/dev/null
 	if is_gone "$program"; then
@@ -535,7 +545,6 @@ test_preload_without_the_command()
 {
 	LD_PRELOAD=$build/librespct.so RESPCT_STORE=$store "$helpers/waiter" 4 >output 2>errors &
 	child=$!
-	children="$children $child"
 	await 30 epoch_above 0
 	kill_program
 	start_restored "$(value epoch)"
@@ -554,7 +563,6 @@ test_exec()
 {
 	"$respct" run --store "$store" -- sh -c 'exec "$0" 8' "$helpers/waiter" >output 2>errors </dev/null &
 	child=$!
-	children="$children $child"
 	await 30 grep -q waiting output
 	await 30 epoch_above "$(($(value epoch) + 2))"
 	kill_program
@@ -602,7 +610,6 @@ test_durability_power()
 	rm -f go
 	"$respct" run --durability power --store "$store" -- "$helpers/waiter" 6 >output 2>errors </dev/null &
 	child=$!
-	children="$children $child"
 	await 30 epoch_above 0
 	[ "$(value durability)" = power ] || fail "the durability is $(value durability)"
 	kill_program
@@ -614,7 +621,6 @@ test_interval()
 {
 	"$respct" run --interval 10 --store "$store" -- "$helpers/waiter" >output 2>errors </dev/null &
 	child=$!
-	children="$children $child"
 	await 30 epoch_above 0
 	first=$(value epoch)
 	sleep 2
