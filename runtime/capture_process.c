@@ -233,8 +233,8 @@ static void write_groups(struct manifest_writer *writer)
 		rt_manifest_add(writer, MANIFEST_GROUPS, groups, (size_t)count * sizeof(groups[0]));
 }
 
-/* Signals pending for this thread alone; asked for only when there may be some. */
-static uint64_t pending_for_thread(const struct engine *engine, int tid)
+/* The number after `field` in /proc/self/task/TID/status, in the given base; 0 when it cannot be read. */
+static uint64_t read_status_field(const struct engine *engine, int tid, const char *field, unsigned int base)
 {
 	char path[32], text[2048];
 	rt_format(path, sizeof(path), "%d/status", tid);
@@ -244,14 +244,24 @@ static uint64_t pending_for_thread(const struct engine *engine, int tid)
 	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
 	rt_sys_close(fd);
 	text[length > 0 ? length : 0] = '\0';
-	const char *at = strstr(text, "SigPnd:\t");
-	uint64_t pending = 0;
-	for (at = at ? at + 8 : ""; *at && *at != '\n'; at++)
-		pending = pending * 16 + (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
-	return pending;
+	const char *at = strstr(text, field);
+	uint64_t value = 0;
+	for (at = at ? at + strlen(field) : ""; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
+		value = value * base + (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+	return value;
 }
 
-static void write_thread(struct engine *engine, const struct stopped_thread *thread, uint64_t process_pending,
+/*
+ * Whether any thread may have a signal pending for it alone. The sender may have run on after the
+ * receiver parked, so only a look now tells. The kernel counts the signals queued for this user's
+ * processes, all of them (SigQ): none queued, none pending, whatever the number of threads.
+ */
+static bool signals_are_queued(const struct engine *engine)
+{
+	return read_status_field(engine, rt_sys_gettid(), "SigQ:\t", 10) != 0;
+}
+
+static void write_thread(struct engine *engine, const struct stopped_thread *thread, bool queued,
 			 struct manifest_writer *writer)
 {
 	struct manifest_thread out = {.tid = thread->tid, .exited = thread->exited};
@@ -263,8 +273,8 @@ static void write_thread(struct engine *engine, const struct stopped_thread *thr
 	out.nice = 20 - (int)rt_syscall(SYS_getpriority, PRIO_PROCESS, thread->tid); /* the raw call's scale */
 	if (!thread->exited) {
 		const struct rt_thread *record = thread->record;
-		if (record->pending & ~process_pending) {
-			out.pending = pending_for_thread(engine, thread->tid);
+		if (queued) {
+			out.pending = read_status_field(engine, thread->tid, "SigPnd:\t", 16);
 			note_queued_signals(engine, out.pending);
 			out.pending &= STANDARD_SIGNALS;
 		}
@@ -285,14 +295,15 @@ static void write_thread(struct engine *engine, const struct stopped_thread *thr
 	rt_manifest_add(writer, MANIFEST_THREAD, &out, sizeof(out));
 }
 
-static void write_threads(struct engine *engine, uint64_t pending, struct manifest_writer *writer)
+static void write_threads(struct engine *engine, struct manifest_writer *writer)
 {
+	bool queued = signals_are_queued(engine);
 	for (int i = 0; i < engine->thread_count; i++)
 		if (engine->threads[i].tid == rt_root.pid)
-			write_thread(engine, &engine->threads[i], pending, writer);
+			write_thread(engine, &engine->threads[i], queued, writer);
 	for (int i = 0; i < engine->thread_count; i++)
 		if (engine->threads[i].tid != rt_root.pid)
-			write_thread(engine, &engine->threads[i], pending, writer);
+			write_thread(engine, &engine->threads[i], queued, writer);
 }
 
 int rt_capture_process(struct engine *engine)
@@ -307,7 +318,7 @@ int rt_capture_process(struct engine *engine)
 	write_paths(engine, writer);
 	rt_manifest_add(writer, MANIFEST_AUXV, engine->facts->auxv, engine->facts->auxv_length);
 	rt_regions_write(&engine->regions, writer);
-	write_threads(engine, pending, writer);
+	write_threads(engine, writer);
 	write_signals(writer);
 	write_limits(writer);
 	write_groups(writer);

@@ -107,7 +107,6 @@ static void refresh_thread(struct rt_thread *thread)
 {
 	rt_syscall(SYS_sigaltstack, NULL, &thread->alternate_stack);
 	rt_syscall(SYS_prctl, PR_GET_NAME, thread->name, 0, 0, 0);
-	rt_syscall(SYS_rt_sigpending, &thread->pending, sizeof(thread->pending));
 	rt_syscall(SYS_get_robust_list, 0, &thread->robust_list, &thread->robust_list_length);
 }
 

@@ -38,7 +38,6 @@ struct rt_thread {
 	uint64_t rseq_address;
 	uint32_t rseq_length;
 	uint32_t by_signal; /* parked in the straggler handler this time */
-	uint64_t pending;   /* signals pending for the thread or the process when it parked */
 	stack_t alternate_stack;
 	char name[16];
 };
