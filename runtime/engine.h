@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "descriptor.h"
+#include "descriptor/descriptor.h"
 #include "manifest.h"
 #include "region.h"
 #include "root.h"
@@ -124,7 +124,7 @@ int rt_quiesce(struct engine *engine);
 /* Lets them go. */
 void rt_resume_threads(struct engine *engine);
 
-/* ---- capture_memory.c ---- */
+/* ---- capture/memory.c ---- */
 
 /* Before the stop: copies what is dirty now and protects it again. */
 int rt_capture_precopy(struct engine *engine);
@@ -135,7 +135,7 @@ int rt_capture_residue(struct engine *engine);
 /* Copies one page of the program, whatever its protection. 0 or -errno. */
 int rt_read_page(struct engine *engine, const struct region *region, uint64_t page, void *contents);
 
-/* ---- capture_process.c ---- */
+/* ---- capture/process.c ---- */
 
 /* Reads what never changes: mm boundaries, auxv. At start and resume. */
 int rt_capture_facts(struct engine *engine);
@@ -143,13 +143,13 @@ int rt_capture_facts(struct engine *engine);
 /* In the stop: writes the manifest. */
 int rt_capture_process(struct engine *engine);
 
-/* ---- capture_timers.c ---- */
+/* ---- capture/timers.c ---- */
 
 /* In the stop: MANIFEST_TIMER and MANIFEST_POSIX_TIMER records. `pending`: signals pending for the
  * process. 0 or -errno. */
 int rt_capture_timers(struct engine *engine, uint64_t pending, struct manifest_writer *writer);
 
-/* ---- capture_children.c ---- */
+/* ---- capture/children.c ---- */
 
 /* In the stop: a MANIFEST_CHILD record for each child not yet waited for. 0 or -errno. */
 int rt_capture_children(struct engine *engine, struct manifest_writer *writer);

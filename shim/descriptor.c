@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "descriptor.h"
+#include "descriptor/descriptor.h"
 #include "hidden.h"
 #include "next.h"
 

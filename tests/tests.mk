@@ -8,8 +8,8 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(TESTS)/unit/%,$(wildcard tests/unit/te
 E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_runner memcached memcached_load property property_check property_runner)
 
 # What unit tests are about; each takes from it what it needs.
-UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard runtime/descriptor*.c) \
-	runtime/region.c runtime/track.c runtime/hidden.c $(wildcard tools/restore/descriptors*.c) $(wildcard tools/common/*.c))
+UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard runtime/descriptor/*.c) \
+	runtime/region.c runtime/track.c runtime/hidden.c $(wildcard tools/restore/descriptors/*.c) $(wildcard tools/common/*.c))
 
 $(TESTS)/libunit.a: $(UNIT_OBJECTS)
 	@mkdir -p $(@D)

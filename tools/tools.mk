@@ -2,7 +2,7 @@
 
 TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
 RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) tools/common/report.c \
-	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c))) $(BUILD)/tool/tools/restore/blob.o
+	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c))) $(BUILD)/tool/tools/restore/blob.o
 RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) runtime/track.c tools/common/report.c \
 	$(wildcard tools/respct/*.c))
 

@@ -25,8 +25,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/descriptor.h"
-#include "tools/restore/descriptors.h"
+#include "runtime/descriptor/descriptor.h"
+#include "tools/restore/descriptors/descriptors.h"
 
 #define HIDDEN_FROM 900 /* numbers of the harness's own descriptors */
 #define STORE_SIZE (8 * 1024 * 1024)

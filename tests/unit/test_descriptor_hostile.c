@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 
-#include "tools/restore/descriptors_private.h"
+#include "tools/restore/descriptors/private.h"
 
 TestSuite(descriptor_hostile, .init = open_scene, .fini = close_scene, .timeout = 120);
 

@@ -14,7 +14,7 @@
 
 #include "build_plan.h"
 #include "common/report.h"
-#include "descriptors.h"
+#include "restore/descriptors/descriptors.h"
 #include "image.h"
 #include "process.h"
 

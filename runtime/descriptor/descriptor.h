@@ -7,12 +7,12 @@
  * lengths, unread contents, counters, interest lists.
  *
  *   descriptor.c          the table: walk, validation, records
- *   descriptor_share.c    which descriptors share one open file description
- *   descriptor_file.c     files, directories, devices, terminals, pipes
- *   descriptor_event.c    eventfd, timerfd, signalfd, inotify, epoll
- *   descriptor_socket.c   sockets; descriptor_pair.c remembers socketpair()
+ *   share.c    which descriptors share one open file description
+ *   file.c     files, directories, devices, terminals, pipes
+ *   event.c    eventfd, timerfd, signalfd, inotify, epoll
+ *   socket.c   sockets; pair.c remembers socketpair()
  *
- * Restore is tools/restore/descriptors*.c.
+ * Restore is tools/restore/descriptors/.
  */
 #ifndef RT_DESCRIPTOR_H
 #define RT_DESCRIPTOR_H

@@ -1,5 +1,5 @@
-/* The phases of bringing descriptors back, and what their files share; see descriptors_private.h. */
-#include "descriptors.h"
+/* The phases of bringing descriptors back, and what their files share; see private.h. */
+#include "restore/descriptors/descriptors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "descriptors_private.h"
+#include "restore/descriptors/private.h"
 
 #define SETTABLE_FLAGS (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
 

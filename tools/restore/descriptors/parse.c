@@ -4,7 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "descriptors_private.h"
+#include "restore/descriptors/private.h"
 
 /* ---- payloads ---- */
 

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "descriptors_address.h"
+#include "restore/descriptors/address.h"
 
 void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text, size_t size)
 {

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "descriptor_table.h"
+#include "descriptor/table.h"
 #include "message.h"
 
 #define CONTENTS_LIMIT (1024 * 1024)

@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-#include "descriptor_table.h"
+#include "descriptor/table.h"
 #include "message.h"
 
 #define INFO_CHUNK (16 * 1024)

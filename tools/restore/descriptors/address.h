@@ -1,4 +1,4 @@
-/* Socket addresses of the restore; see descriptors_address.c. */
+/* Socket addresses of the restore; see address.c. */
 #ifndef RESTORE_DESCRIPTORS_ADDRESS_H
 #define RESTORE_DESCRIPTORS_ADDRESS_H
 

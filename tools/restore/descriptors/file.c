@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "descriptors_private.h"
+#include "restore/descriptors/private.h"
 
 #define FILE_FLAGS (O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC | O_NOATIME | O_LARGEFILE)
 #define NOT_A_MEMFD (~0U)

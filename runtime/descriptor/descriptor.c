@@ -6,13 +6,13 @@
  * is new is recognised. Prepare merely leaves little to do for capture. Only capture opens
  * anything: a number that is taken for an instant could be missed by a running program thread.
  */
-#include "descriptor.h"
+#include "descriptor/descriptor.h"
 
 #include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#include "descriptor_table.h"
+#include "descriptor/table.h"
 #include "memory.h"
 #include "message.h"
 

@@ -1,5 +1,5 @@
 /*
- * Private to tools/restore/descriptors*.c.
+ * Private to tools/restore/descriptors/.
  *
  * The phases, each over all descriptors: parse (a hostile manifest ends here), open (each is made
  * at a temporary high number; nothing outside the process changes), commit (files are cut back,
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/descriptor.h"
+#include "runtime/descriptor/descriptor.h"
 
 struct entry {
 	struct manifest_descriptor record;

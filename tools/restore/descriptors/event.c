@@ -10,7 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "descriptors_private.h"
+#include "restore/descriptors/private.h"
 
 #define NANOSECONDS 1000000000L
 #define SET_TICKS _IOW('T', 0, uint64_t) /* TFD_IOC_SET_TICKS; needs CONFIG_CHECKPOINT_RESTORE */

@@ -1,5 +1,5 @@
 /*
- * Private to runtime/descriptor*.c: the table, and what its files ask of each other.
+ * Private to runtime/descriptor/: the table, and what its files ask of each other.
  *
  * Rules: no libc that can lock, allocate or touch TLS; nothing is consumed from the program's
  * descriptors; a descriptor is opened only in the stop and closed before the function returns.
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "descriptor.h"
+#include "descriptor/descriptor.h"
 #include "sys.h"
 
 /* A growable piece of runtime memory. */
@@ -56,7 +56,7 @@ struct descriptor_table {
 	int entry_block;
 
 	uint32_t *order;   /* indices of entries by device, inode, open file description */
-	uint8_t *relation; /* of order[i] to order[i + 1]: enum in descriptor_share.c */
+	uint8_t *relation; /* of order[i] to order[i + 1]: enum in share.c */
 	struct descriptor_block order_block, order_scratch, relation_block;
 	bool order_valid; /* `order` covers the entries as they are */
 	bool pairs_stale; /* the entries have changed since rt_descriptor_pairs_number() */
@@ -104,7 +104,7 @@ int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
 void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length);
 void rt_descriptor_pad(struct manifest_writer *writer);
 
-/* ---- descriptor_share.c ---- */
+/* ---- share.c ---- */
 
 /* Sets shared_with of every entry; needs entries that are validated. 0 or -ENOMEM. */
 int rt_descriptor_share(struct descriptor_table *table);
@@ -131,7 +131,7 @@ descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
 	rt_descriptor_capture_signalfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
 descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;
 
-/* ---- descriptor_pair.c ---- */
+/* ---- pair.c ---- */
 
 /* The inode of the other end, 0 when `inode` was not made by socketpair(). */
 uint64_t rt_descriptor_pair_of(uint64_t inode);

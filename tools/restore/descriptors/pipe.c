@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "descriptors_private.h"
+#include "restore/descriptors/private.h"
 
 static int refuse_pipe(struct restoration *restoration, const struct entry *entry, const char *what)
 {

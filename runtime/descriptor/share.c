@@ -8,7 +8,7 @@
 #include <linux/kcmp.h>
 #include <string.h>
 
-#include "descriptor_table.h"
+#include "descriptor/table.h"
 
 enum relation {
 	RELATION_OTHER = 0, /* different inodes */

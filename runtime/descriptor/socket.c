@@ -13,7 +13,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-#include "descriptor_table.h"
+#include "descriptor/table.h"
 
 #define PEEK_CHUNK (256 * 1024)
 #define MOST_EMPTY_MESSAGES 4096 /* more datagrams of no bytes in a row are not believed */

@@ -14,8 +14,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "descriptors_address.h"
-#include "descriptors_private.h"
+#include "restore/descriptors/address.h"
+#include "restore/descriptors/private.h"
 
 #define X(name, level, option) {level, option},
 static const struct {

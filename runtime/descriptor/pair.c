@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "descriptor_table.h"
+#include "descriptor/table.h"
 
 #define SLOTS 1024 /* pairs remembered; the oldest is overwritten */
 
