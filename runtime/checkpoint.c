@@ -50,7 +50,9 @@ static int64_t realtime_ns(void)
 static int capture_stopped(struct engine *engine)
 {
 	int64_t started = rt_monotonic_ns();
-	int result = rt_capture_residue(engine);
+	int result = rt_capture_signals(engine);
+	if (result == 0)
+		result = rt_capture_residue(engine);
 	int64_t memory_done = rt_monotonic_ns();
 	engine->statistics.memory_ns_total += (uint64_t)(memory_done - started);
 	if (result == 0)
@@ -77,16 +79,6 @@ static void swap_regions(struct engine *engine)
 	struct region_table captured = engine->captured_regions;
 	engine->captured_regions = engine->regions;
 	engine->regions = captured;
-}
-
-static void report_queued_signals(struct engine *engine)
-{
-	uint64_t fresh = engine->queued_signals & ~engine->queued_signals_told;
-	engine->queued_signals = 0;
-	if (fresh == 0)
-		return;
-	engine->queued_signals_told |= fresh;
-	rt_say("signal %d is queued and not received: a restored process will not get it", __builtin_ctzl(fresh) + 1);
 }
 
 /* Memory of a device or of the kernel cannot be mapped again; said when it appears. */
@@ -134,7 +126,6 @@ static int take_checkpoint(struct engine *engine)
 	swap_regions(engine);
 	engine->statistics.checkpoints++;
 	rt_descriptors_report(engine->descriptors);
-	report_queued_signals(engine);
 	report_mappings(engine);
 	return 0;
 }

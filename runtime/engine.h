@@ -31,6 +31,26 @@ struct stopped_thread {
 	uint32_t signalled_round; /* the straggler signal was sent in this round */
 	struct rt_thread *record; /* NULL until it has parked once */
 	bool exited;              /* the main thread, after pthread_exit() */
+	uint64_t pending;         /* signals pending for it alone */
+};
+
+/* What a parked thread is told to do, see capture/signals.c. */
+enum thread_command {
+	COMMAND_TAKE_SIGNALS = 1,
+	COMMAND_PUT_BACK_SIGNALS = 2,
+};
+
+/* Time left of the timers of timer_create(2), in the kernel's order, before the look at the signals. */
+struct timer_samples {
+	int64_t *values_ns;
+	size_t count, capacity;
+	size_t next; /* of the second reading */
+};
+
+/* Signals taken off the queues in this stop. */
+struct pending_signals {
+	struct manifest_queued_signal *entries;
+	size_t count, capacity;
 };
 
 /* Pages that the pre-copy protected but could not read; read again in the stop. */
@@ -56,6 +76,9 @@ struct engine {
 	 * restored process, where a thread captured while it waited here finds them anew --- */
 	uint32_t gate;    /* round of the stop going on, 0: none. Threads sleep on it. */
 	uint32_t events;  /* counts parkings; the checkpoint thread sleeps on it */
+	uint32_t command; /* enum thread_command, for the thread that `commanded` names */
+	int command_result;
+	uint64_t commanded; /* &rt_thread.context of a parked thread that is to do something; 0: none */
 	uint32_t request; /* counts rt_checkpoint_now() calls */
 	uint32_t served;  /* the last request whose checkpoint has ended; callers sleep on it, and every
 			   * checkpoint wakes them, so that in a restored process they look again */
@@ -84,7 +107,13 @@ struct engine {
 	struct missed_pages missed;
 	bool suspended;     /* the store fails: running unprotected since the last commit */
 	bool recapture;     /* what changed since the last commit is not known: compare all pages */
-	uint64_t queued_signals, queued_signals_told; /* pending with values that are not captured */
+	uint64_t process_pending;  /* signals pending for the process in this stop */
+	uint64_t timer_signals;    /* those that exactly one timer of timer_create(2) sends */
+	uint64_t shared_timer_signals; /* those that several send */
+	uint64_t takeable_signals; /* those that are captured with all they carry */
+	struct pending_signals pending;
+	int64_t interval_timers_us[3]; /* time left, by ITIMER_, before the look at the signals */
+	struct timer_samples timer_samples;
 	bool told_mapping; /* said once that a mapping cannot be restored */
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
@@ -143,11 +172,27 @@ int rt_capture_facts(struct engine *engine);
 /* In the stop: writes the manifest. */
 int rt_capture_process(struct engine *engine);
 
+/* ---- capture/signals.c ---- */
+
+/* In the stop, before memory is captured: looks at the signals that are pending. 0 or -errno. */
+int rt_capture_signals(struct engine *engine);
+
+/* On a program thread that has been told so while parked: see enum thread_command. */
+void rt_thread_obey(struct engine *engine);
+
+/* In the stop: whether the expiry of this timer is among the signals taken. */
+bool rt_expiry_was_taken(const struct engine *engine, int timer);
+
+/* In the stop: MANIFEST_QUEUED_SIGNAL records. */
+void rt_write_signals_pending(struct engine *engine, struct manifest_writer *writer);
+
 /* ---- capture/timers.c ---- */
 
-/* In the stop: MANIFEST_TIMER and MANIFEST_POSIX_TIMER records. `pending`: signals pending for the
- * process. 0 or -errno. */
-int rt_capture_timers(struct engine *engine, uint64_t pending, struct manifest_writer *writer);
+/* In the stop, before the look at the signals: what time is left, and engine->timer_signals. 0 or -errno. */
+int rt_sample_timers(struct engine *engine);
+
+/* In the stop: MANIFEST_TIMER and MANIFEST_POSIX_TIMER records. 0 or -errno. */
+int rt_capture_timers(struct engine *engine, struct manifest_writer *writer);
 
 /* ---- capture/children.c ---- */
 

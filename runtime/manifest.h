@@ -29,6 +29,7 @@ enum manifest_kind {
 	MANIFEST_GROUPS = 10,    /* supplementary groups: array of uint32_t */
 	MANIFEST_CHILD = 11,     /* struct manifest_child, one per child not yet waited for */
 	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, ascending by id */
+	MANIFEST_QUEUED_SIGNAL = 13, /* struct manifest_queued_signal, in the order of their receipt */
 };
 
 struct manifest_record {
@@ -57,7 +58,8 @@ struct manifest_process {
 	uint64_t vdso_start, vdso_end; /* [vdso]; 0 when there was none */
 	uint64_t vvar_start, vvar_end; /* [vvar] and [vvar_vclock], adjacent */
 	uint64_t no_new_privs;
-	uint64_t pending; /* standard signals pending for the process; bit n - 1 is signal n */
+	uint64_t pending; /* signals pending for the process, those apart that are MANIFEST_QUEUED_SIGNAL; bit
+			   * n - 1 is signal n */
 };
 
 enum region_kind {
@@ -107,7 +109,7 @@ struct manifest_thread {
 	uint32_t policy;       /* SCHED_* */
 	int32_t priority;
 	uint32_t exited;       /* the main thread has called pthread_exit() */
-	uint64_t pending;      /* standard signals pending for this thread alone */
+	uint64_t pending;      /* likewise, for this thread alone */
 };
 
 struct manifest_signal {
@@ -159,6 +161,13 @@ struct manifest_posix_timer {
 	int32_t clock;
 	int32_t pad;
 	int64_t value_ns, interval_ns; /* time left (0: disarmed) and period */
+};
+
+/* A signal that is pending, with what it carries. */
+struct manifest_queued_signal {
+	int32_t tid; /* the thread it is pending for; 0: the process */
+	int32_t number;
+	uint8_t info[128]; /* the kernel's siginfo_t */
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

@@ -138,12 +138,17 @@ bool rt_thread_stop(bool by_signal)
 		return false;
 	refresh_thread(thread);
 	thread->by_signal = by_signal;
-	int restored = rt_arch_park(&thread->context, &thread->parked_round, round, &engine->events,
-				    &engine->gate);
-	thread->parked_round = 0;
-	if (restored)
+	int outcome;
+	do {
+		outcome = rt_arch_park(&thread->context, &thread->parked_round, round, &engine->events, &engine->gate,
+				       &engine->commanded);
+		__atomic_store_n(&thread->parked_round, 0, __ATOMIC_RELEASE);
+		if (outcome == RT_PARK_COMMANDED)
+			rt_thread_obey(engine);
+	} while (outcome == RT_PARK_COMMANDED);
+	if (outcome == RT_PARK_RESTORED)
 		__atomic_fetch_sub(&rt_root.leaving_restorer, 1, __ATOMIC_RELEASE);
-	return restored;
+	return outcome == RT_PARK_RESTORED;
 }
 
 void rt_restart_point_slow(void)

@@ -20,9 +20,6 @@
 #define MAX_GROUPS 1024
 #define PATH_SIZE 4096
 #define LAST_SIGNAL 64
-/* 1 to 31 are not queued and have no value; nor have 32 and 33, by which libc cancels threads and
- * changes the user of all of them. */
-#define STANDARD_SIGNALS 0x1ffffffffUL
 
 /* What never changes after exec. */
 struct process_facts {
@@ -141,13 +138,13 @@ static int64_t clock_ns(int clock)
 	return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-/* Queued signals carry values that the kernel does not show; said after the resume. */
-static void note_queued_signals(struct engine *engine, uint64_t pending)
+/* Of signals that are restored with all they carry, the number is not wanted again. */
+static uint64_t numbers_only(const struct engine *engine, uint64_t pending)
 {
-	engine->queued_signals |= pending & ~STANDARD_SIGNALS & ~rt_root.own_signals;
+	return pending & ~engine->takeable_signals & ~engine->timer_signals & ~(1UL << (rt_root.signal - 1));
 }
 
-static void write_process(struct engine *engine, uint64_t pending, struct manifest_writer *writer)
+static void write_process(struct engine *engine, struct manifest_writer *writer)
 {
 	struct manifest_process process = engine->facts->process;
 	process.realtime_ns = clock_ns(CLOCK_REALTIME);
@@ -164,7 +161,7 @@ static void write_process(struct engine *engine, uint64_t pending, struct manife
 	process.dumpable = (uint32_t)rt_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
 	process.personality = (uint32_t)rt_syscall(SYS_personality, 0xffffffff);
 	process.no_new_privs = (uint64_t)rt_syscall(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
-	process.pending = pending & STANDARD_SIGNALS;
+	process.pending = numbers_only(engine, engine->process_pending);
 	process.brk = (uint64_t)rt_syscall(SYS_brk, 0);
 	write_special_regions(engine, &process);
 	rt_manifest_add(writer, MANIFEST_PROCESS, &process, sizeof(process));
@@ -233,36 +230,7 @@ static void write_groups(struct manifest_writer *writer)
 		rt_manifest_add(writer, MANIFEST_GROUPS, groups, (size_t)count * sizeof(groups[0]));
 }
 
-/* The number after `field` in /proc/self/task/TID/status, in the given base; 0 when it cannot be read. */
-static uint64_t read_status_field(const struct engine *engine, int tid, const char *field, unsigned int base)
-{
-	char path[32], text[2048];
-	rt_format(path, sizeof(path), "%d/status", tid);
-	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return 0;
-	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
-	rt_sys_close(fd);
-	text[length > 0 ? length : 0] = '\0';
-	const char *at = strstr(text, field);
-	uint64_t value = 0;
-	for (at = at ? at + strlen(field) : ""; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
-		value = value * base + (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
-	return value;
-}
-
-/*
- * Whether any thread may have a signal pending for it alone. The sender may have run on after the
- * receiver parked, so only a look now tells. The kernel counts the signals queued for this user's
- * processes, all of them (SigQ): none queued, none pending, whatever the number of threads.
- */
-static bool signals_are_queued(const struct engine *engine)
-{
-	return read_status_field(engine, rt_sys_gettid(), "SigQ:\t", 10) != 0;
-}
-
-static void write_thread(struct engine *engine, const struct stopped_thread *thread, bool queued,
-			 struct manifest_writer *writer)
+static void write_thread(struct engine *engine, const struct stopped_thread *thread, struct manifest_writer *writer)
 {
 	struct manifest_thread out = {.tid = thread->tid, .exited = thread->exited};
 	struct sched_param parameters = {0};
@@ -273,11 +241,7 @@ static void write_thread(struct engine *engine, const struct stopped_thread *thr
 	out.nice = 20 - (int)rt_syscall(SYS_getpriority, PRIO_PROCESS, thread->tid); /* the raw call's scale */
 	if (!thread->exited) {
 		const struct rt_thread *record = thread->record;
-		if (queued) {
-			out.pending = read_status_field(engine, thread->tid, "SigPnd:\t", 16);
-			note_queued_signals(engine, out.pending);
-			out.pending &= STANDARD_SIGNALS;
-		}
+		out.pending = numbers_only(engine, thread->pending);
 		out.context = record->context;
 		out.tls_base = record->tls_base;
 		out.gs_base = record->gs_base;
@@ -297,32 +261,28 @@ static void write_thread(struct engine *engine, const struct stopped_thread *thr
 
 static void write_threads(struct engine *engine, struct manifest_writer *writer)
 {
-	bool queued = signals_are_queued(engine);
 	for (int i = 0; i < engine->thread_count; i++)
 		if (engine->threads[i].tid == rt_root.pid)
-			write_thread(engine, &engine->threads[i], queued, writer);
+			write_thread(engine, &engine->threads[i], writer);
 	for (int i = 0; i < engine->thread_count; i++)
 		if (engine->threads[i].tid != rt_root.pid)
-			write_thread(engine, &engine->threads[i], queued, writer);
+			write_thread(engine, &engine->threads[i], writer);
 }
 
 int rt_capture_process(struct engine *engine)
 {
 	struct manifest_writer *writer = &engine->manifest;
-	/* This thread blocks everything and nothing is sent to it: what is pending is the process's. */
-	uint64_t pending = 0;
-	rt_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
-	note_queued_signals(engine, pending);
 	rt_manifest_reset(writer);
-	write_process(engine, pending, writer);
+	write_process(engine, writer);
 	write_paths(engine, writer);
 	rt_manifest_add(writer, MANIFEST_AUXV, engine->facts->auxv, engine->facts->auxv_length);
 	rt_regions_write(&engine->regions, writer);
 	write_threads(engine, writer);
 	write_signals(writer);
+	rt_write_signals_pending(engine, writer);
 	write_limits(writer);
 	write_groups(writer);
-	int result = rt_capture_timers(engine, pending, writer);
+	int result = rt_capture_timers(engine, writer);
 	if (result == 0)
 		result = rt_capture_children(engine, writer);
 	if (result == 0)

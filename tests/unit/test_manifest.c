@@ -76,6 +76,7 @@ static const struct {
 	{MANIFEST_LIMIT, sizeof(struct manifest_limit)},
 	{MANIFEST_GROUPS, 3 * sizeof(uint32_t)},
 	{MANIFEST_CHILD, sizeof(struct manifest_child)},
+	{MANIFEST_QUEUED_SIGNAL, sizeof(struct manifest_queued_signal)},
 };
 
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
@@ -159,7 +160,7 @@ static void write_random(struct manifest_writer *writer, int count)
 {
 	rt_manifest_reset(writer);
 	for (int i = 0; i < count; i++) {
-		random_kinds[i] = 1 + next_random() % MANIFEST_CHILD;
+		random_kinds[i] = 1 + next_random() % MANIFEST_QUEUED_SIGNAL;
 		random_lengths[i] = next_random() % LONGEST;
 		fill_random(random_payloads[i], random_lengths[i]);
 		rt_manifest_begin(writer, random_kinds[i]);

@@ -251,6 +251,12 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 	} else if (kind == MANIFEST_SIGNAL && length == sizeof(struct manifest_signal)) {
 		const struct manifest_signal *action = payload;
 		printf("signal %u %s\n", action->number, action->handler == 1 ? "ignored" : "caught");
+	} else if (kind == MANIFEST_QUEUED_SIGNAL && length == sizeof(struct manifest_queued_signal)) {
+		const struct manifest_queued_signal *queued = payload;
+		if (queued->tid == 0)
+			printf("pending signal %d\n", queued->number);
+		else
+			printf("pending signal %d for thread %d\n", queued->number, queued->tid);
 	}
 }
 

@@ -303,6 +303,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 		image->limit_count * sizeof(struct manifest_limit) + image->group_count * sizeof(uint32_t) +
 		image->child_count * sizeof(struct manifest_child) +
 		image->posix_timer_count * sizeof(struct manifest_posix_timer) +
+		image->queued_signal_count * sizeof(struct manifest_queued_signal) +
 		image->auxv_length + MAIN_STACK + stacks + 64 * 16);
 	memcpy(take(&block, code), restorer_blob, code);
 	struct plan *plan = take(&block, sizeof(*plan));
@@ -322,6 +323,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	plan->groups = take(&block, image->group_count * sizeof(uint32_t));
 	plan->children = take(&block, image->child_count * sizeof(struct manifest_child));
 	plan->posix_timers = take(&block, image->posix_timer_count * sizeof(struct manifest_posix_timer));
+	plan->queued_signals = take(&block, image->queued_signal_count * sizeof(struct manifest_queued_signal));
 	plan->group_count = image->group_count;
 	if (image->group_count)
 		memcpy(plan->groups, image->groups, image->group_count * sizeof(uint32_t));
@@ -335,6 +337,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	COPY_RECORDS(MANIFEST_LIMIT, plan->limits, plan->limit_count);
 	COPY_RECORDS(MANIFEST_POSIX_TIMER, plan->posix_timers, plan->posix_timer_count);
 	COPY_RECORDS(MANIFEST_CHILD, plan->children, plan->child_count);
+	COPY_RECORDS(MANIFEST_QUEUED_SIGNAL, plan->queued_signals, plan->queued_signal_count);
 	plan_special(image, plan);
 	return plan;
 }

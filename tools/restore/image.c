@@ -97,6 +97,9 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_CHILD:
 		image->child_count++;
 		return length == sizeof(struct manifest_child) && ((const struct manifest_child *)payload)->pid > 0;
+	case MANIFEST_QUEUED_SIGNAL:
+		image->queued_signal_count++;
+		return length == sizeof(struct manifest_queued_signal);
 	case MANIFEST_GROUPS:
 		image->groups = payload;
 		image->group_count = length / sizeof(uint32_t);

@@ -72,7 +72,7 @@ struct plan {
 
 	struct plan_special special[PLAN_MAX_SPECIAL];
 	uint32_t special_count, region_count, load_count, thread_count, signal_count, timer_count, limit_count,
-		group_count, child_count, posix_timer_count;
+		group_count, child_count, posix_timer_count, queued_signal_count;
 	struct plan_region *regions;
 	struct plan_load *loads;
 	struct plan_thread *threads; /* the main thread first */
@@ -82,6 +82,7 @@ struct plan {
 	uint32_t *groups;
 	struct manifest_child *children;
 	struct manifest_posix_timer *posix_timers;
+	struct manifest_queued_signal *queued_signals;
 
 	int32_t first_own_fd; /* descriptors from here on are the tool's, closed before the resume */
 	int32_t change_user;  /* take the process's user and groups at the end */

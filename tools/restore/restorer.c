@@ -275,6 +275,13 @@ static void make_signals_pending(const struct plan *plan)
 			if (plan->threads[i].state.pending & bit)
 				rt_sys_tgkill(pid, plan->threads[i].state.tid, number);
 	}
+	for (uint32_t i = 0; i < plan->queued_signal_count; i++) {
+		const struct manifest_queued_signal *queued = &plan->queued_signals[i];
+		if (queued->tid == 0)
+			rt_syscall(SYS_rt_sigqueueinfo, pid, queued->number, queued->info);
+		else if (rt_syscall(SYS_rt_tgsigqueueinfo, pid, queued->tid, queued->number, queued->info) < 0)
+			rt_sys_tgkill(pid, queued->tid, queued->number); /* as it was sent, by this process */
+	}
 }
 
 /* The tool's own descriptors end here; the lock stays, it belongs to the runtime now. */

@@ -12,6 +12,11 @@
 
 #define RT_CONTEXT_SIZE 64
 
+/* What rt_arch_park() returns. */
+#define RT_PARK_RESUMED 0   /* the gate opened */
+#define RT_PARK_RESTORED 1  /* this is the restored process */
+#define RT_PARK_COMMANDED 2 /* *commanded names this thread: it does what it is told and parks again */
+
 #ifdef __ASSEMBLER__
 
 /* Saves the context; afterwards %rsp is the value to publish. */
@@ -50,11 +55,11 @@ struct rt_thread;
 /*
  * Publishes the calling thread's context (the stack pointer goes to *context), marks it parked
  * (*parked_round = round, then a wake-up on *events) and sleeps until *gate differs from
- * `round`. From the mark on it writes no memory at all, so that the image does not change.
- * Returns 0 when the gate opened, 1 in the restored process. All signals must be blocked.
+ * `round`, or *commanded is `context`. From the mark on it writes no memory at all, so that the
+ * image does not change. Returns RT_PARK_. All signals must be blocked.
  */
 int rt_arch_park(uint64_t *context, uint32_t *parked_round, uint32_t round, uint32_t *events,
-		 uint32_t *gate);
+		 uint32_t *gate, const uint64_t *commanded);
 
 /*
  * Starts a thread of the runtime: clone(flags, stack_top) with the given TLS, calling

@@ -8,7 +8,7 @@
 
 	.text
 
-/* int rt_arch_park(rdi context, rsi parked_round, edx round, rcx events, r8 gate) */
+/* int rt_arch_park(rdi context, rsi parked_round, edx round, rcx events, r8 gate, r9 commanded) */
 	.globl rt_arch_park
 	.hidden rt_arch_park
 	.type rt_arch_park, @function
@@ -18,6 +18,8 @@ rt_arch_park:
 	RT_SAVE_CONTEXT
 	.cfi_def_cfa_offset RT_CONTEXT_SIZE
 	movq %rsp, (%rdi)
+	movq %rdi, %rbx         /* context */
+	movq %r9, %r15          /* commanded */
 	movq %r8, %r12          /* gate */
 	movl %edx, %r13d        /* round */
 	movq %rcx, %r14         /* events */
@@ -30,6 +32,8 @@ rt_arch_park:
 	syscall
 1:	cmpl %r13d, (%r12)
 	jne 2f
+	cmpq %rbx, (%r15)
+	je 3f
 	movq %r12, %rdi
 	movl $FUTEX_WAIT_PRIVATE, %esi
 	movl %r13d, %edx
@@ -37,7 +41,9 @@ rt_arch_park:
 	movl $SYS_futex, %eax
 	syscall
 	jmp 1b
-2:	xorl %eax, %eax
+2:	xorl %eax, %eax         /* RT_PARK_RESUMED */
+	RT_LOAD_CONTEXT_AND_RETURN
+3:	movl $RT_PARK_COMMANDED, %eax
 	RT_LOAD_CONTEXT_AND_RETURN
 	.cfi_endproc
 	.size rt_arch_park, . - rt_arch_park

@@ -1,0 +1,226 @@
+/*
+ * Signals that are pending in the stop, each with all it carries. The kernel shows their numbers
+ * only; what was queued with them is had by taking them off the queue and putting them back.
+ *
+ * This thread takes those of the process. A thread's own only that thread can take: it is told so
+ * while it is parked, does it, and parks again (rt_thread_obey()). The main thread puts them back,
+ * since the kernel lets no other thread of a process queue a signal as if kill() had sent it. All
+ * this comes before the capture of memory: the threads write to their stacks.
+ *
+ * Left alone are those whose receipt has an effect of its own: the signals of timers (taking one starts
+ * its timer again), of children and of job control, and those of libc. Of these the number is kept, and
+ * what is known of the timer.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+
+#include "engine.h"
+#include "memory.h"
+#include "message.h"
+#include "sys.h"
+#include "thread.h"
+#include "wait.h"
+
+#define BIT(number) (1UL << ((number) - 1))
+#define LEFT_ALONE                                                                                            \
+	(BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGALRM) | BIT(SIGVTALRM) | BIT(SIGPROF) | BIT(SIGCHLD) |          \
+	 BIT(SIGCONT) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
+#define FIRST_SIGNALS 64
+#define LOOK_AGAIN_NS 1000000L
+
+/* ---- what the kernel shows ---- */
+
+/* The number after `field` in /proc/self/task/TID/status, in the given base; 0 when it cannot be read. */
+static uint64_t read_status_field(const struct engine *engine, int tid, const char *field, unsigned int base)
+{
+	char path[32], text[2048];
+	rt_format(path, sizeof(path), "%d/status", tid);
+	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
+	rt_sys_close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	const char *at = strstr(text, field);
+	uint64_t value = 0;
+	for (at = at ? at + strlen(field) : ""; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
+		value = value * base + (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+	return value;
+}
+
+/*
+ * Whether any thread may have a signal pending. Its sender may have run on after the receiver parked,
+ * so only a look now tells. The kernel counts the signals queued for this user's processes, all of them
+ * (SigQ): none queued, none pending, whatever the number of threads.
+ */
+static bool signals_are_queued(const struct engine *engine)
+{
+	return read_status_field(engine, rt_sys_gettid(), "SigQ:\t", 10) != 0;
+}
+
+/* ---- taking and putting back ---- */
+
+static int remember(struct pending_signals *signals, int tid, const siginfo_t *info)
+{
+	if (signals->count == signals->capacity) {
+		size_t entry = sizeof(signals->entries[0]), capacity = 2 * signals->capacity;
+		struct manifest_queued_signal *entries;
+		if (signals->capacity == 0) {
+			capacity = FIRST_SIGNALS;
+			entries = rt_memory_map(capacity * entry);
+		} else {
+			entries = rt_memory_grow(signals->entries, signals->capacity * entry, capacity * entry);
+		}
+		if (entries == NULL)
+			return -ENOMEM;
+		signals->entries = entries;
+		signals->capacity = capacity;
+	}
+	struct manifest_queued_signal *entry = &signals->entries[signals->count++];
+	entry->tid = tid;
+	entry->number = info->si_signo;
+	memcpy(entry->info, info, sizeof(entry->info));
+	return 0;
+}
+
+/* Takes what is pending for the calling thread and the process; the kernel gives the former first. */
+static int take_pending(struct engine *engine, int tid)
+{
+	const struct timespec at_once = {0, 0};
+	siginfo_t info;
+	memset(&info, 0, sizeof(info));
+	while (rt_syscall(SYS_rt_sigtimedwait, &engine->takeable_signals, &info, &at_once, sizeof(uint64_t)) > 0) {
+		int result = remember(&engine->pending, tid, &info);
+		if (result < 0)
+			return result;
+		memset(&info, 0, sizeof(info));
+	}
+	return 0;
+}
+
+/* What kill() sent only the main thread may queue, and what tgkill() sent only the receiver; else we send it. */
+static void put_back_one(const struct manifest_queued_signal *entry)
+{
+	long result;
+	if (entry->tid == 0)
+		result = rt_syscall(SYS_rt_sigqueueinfo, rt_root.pid, entry->number, entry->info);
+	else
+		result = rt_syscall(SYS_rt_tgsigqueueinfo, rt_root.pid, entry->tid, entry->number, entry->info);
+	if (result >= 0)
+		return;
+	if (entry->tid == 0)
+		rt_syscall(SYS_kill, rt_root.pid, entry->number);
+	else
+		rt_sys_tgkill(rt_root.pid, entry->tid, entry->number);
+}
+
+static void put_back(const struct engine *engine)
+{
+	for (size_t i = 0; i < engine->pending.count; i++)
+		put_back_one(&engine->pending.entries[i]);
+}
+
+/* ---- commands to parked threads ---- */
+
+void rt_thread_obey(struct engine *engine)
+{
+	if (engine->command == COMMAND_TAKE_SIGNALS)
+		engine->command_result = take_pending(engine, rt_sys_gettid());
+	else
+		put_back(engine);
+	__atomic_store_n(&engine->commanded, 0, __ATOMIC_RELEASE);
+}
+
+/* Has a parked thread do something and waits until it is parked again. */
+static int command_thread(struct engine *engine, const struct stopped_thread *thread, enum thread_command command)
+{
+	struct rt_thread *record = thread->record;
+	engine->command = command;
+	engine->command_result = 0;
+	__atomic_store_n(&engine->commanded, (uint64_t)&record->context, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&engine->commanded, __ATOMIC_ACQUIRE) != 0 ||
+	       __atomic_load_n(&record->parked_round, __ATOMIC_ACQUIRE) != engine->round) {
+		struct timespec look_again = {0, LOOK_AGAIN_NS};
+		uint32_t seen = __atomic_load_n(&engine->events, __ATOMIC_ACQUIRE);
+		/* It may be on its way to sleep and miss the wake-up: given again. */
+		rt_syscall(SYS_futex, &engine->gate, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+		rt_syscall(SYS_futex, &engine->events, FUTEX_WAIT_PRIVATE, seen, &look_again, NULL, 0);
+	}
+	return engine->command_result;
+}
+
+/* ---- the stop ---- */
+
+static const struct stopped_thread *main_thread(const struct engine *engine)
+{
+	for (int i = 0; i < engine->thread_count; i++)
+		if (engine->threads[i].tid == rt_root.pid && !engine->threads[i].exited)
+			return &engine->threads[i];
+	return NULL;
+}
+
+/* What each thread has pending alone, and which signals there are altogether. */
+static uint64_t look_at_threads(struct engine *engine, uint64_t pending)
+{
+	bool queued = signals_are_queued(engine);
+	for (int i = 0; i < engine->thread_count; i++) {
+		struct stopped_thread *thread = &engine->threads[i];
+		thread->pending = 0;
+		if (queued && !thread->exited)
+			thread->pending = read_status_field(engine, thread->tid, "SigPnd:\t", 16);
+		pending |= thread->pending;
+	}
+	return pending;
+}
+
+static int take_all(struct engine *engine)
+{
+	int result = take_pending(engine, 0);
+	for (int i = 0; i < engine->thread_count && result == 0; i++)
+		if (engine->threads[i].pending & engine->takeable_signals)
+			result = command_thread(engine, &engine->threads[i], COMMAND_TAKE_SIGNALS);
+	return result;
+}
+
+int rt_capture_signals(struct engine *engine)
+{
+	uint64_t all = 0;
+	engine->pending.count = 0;
+	int result = rt_sample_timers(engine);
+	if (result < 0)
+		return result;
+	/* This thread blocks everything and nothing is sent to it: what is pending is the process's. */
+	rt_syscall(SYS_rt_sigpending, &engine->process_pending, sizeof(engine->process_pending));
+	all = look_at_threads(engine, engine->process_pending);
+	engine->takeable_signals = ~(LEFT_ALONE | BIT(rt_root.signal) | engine->timer_signals);
+	if ((all & engine->takeable_signals) == 0)
+		return 0;
+	result = take_all(engine);
+	const struct stopped_thread *main = main_thread(engine);
+	if (main != NULL)
+		command_thread(engine, main, COMMAND_PUT_BACK_SIGNALS);
+	else
+		put_back(engine);
+	return result;
+}
+
+bool rt_expiry_was_taken(const struct engine *engine, int timer)
+{
+	for (size_t i = 0; i < engine->pending.count; i++) {
+		siginfo_t info;
+		memcpy(&info, engine->pending.entries[i].info, sizeof(info));
+		if (info.si_code == SI_TIMER && info.si_timerid == timer)
+			return true;
+	}
+	return false;
+}
+
+void rt_write_signals_pending(struct engine *engine, struct manifest_writer *writer)
+{
+	for (size_t i = 0; i < engine->pending.count; i++)
+		rt_manifest_add(writer, MANIFEST_QUEUED_SIGNAL, &engine->pending.entries[i],
+				sizeof(engine->pending.entries[i]));
+}
