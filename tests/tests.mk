@@ -42,7 +42,13 @@ $(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
 
-tests: all $(E2E_PROGRAMS) $(VICTIMS) $(HELPERS) $(UNIT_TESTS)
+# What the real programs are given, where an ordinary user can read it.
+PROGRAM_SCRIPTS := $(patsubst tests/e2e/programs/%,$(TESTS)/programs/%,$(wildcard tests/e2e/programs/*))
+$(TESTS)/programs/%: tests/e2e/programs/%
+	@mkdir -p $(@D)
+	cp $< $@
+
+tests: all $(E2E_PROGRAMS) $(VICTIMS) $(HELPERS) $(UNIT_TESTS) $(PROGRAM_SCRIPTS)
 
 test-packages:
 	@tests/install-packages tests

@@ -17,6 +17,9 @@
  *   --user UID       run program and tools as this user and group (only root can)
  *   --expect FILE    keeps the undisturbed result in FILE, FILE.status between runs
  *   --name NAME      what to call this test (the program's name)
+ *   --client COMMAND a shell command that runs beside the program from its first life to its end, in the same
+ *                    directory: it uses a server, connects again after each restore, checks what it gets,
+ *                    stops the server, and must end with 0
  *   --timeout S      a life longer than this is a hang (120)
  *
  * Exit status: 0 as expected, 1 not, 77 the program cannot run here (it said 77 undisturbed).
@@ -51,7 +54,7 @@ struct options {
 	int minimum_ms, maximum_ms;
 	int timeout_s;
 	uint64_t seed;
-	const char *store, *interval, *expect, *name;
+	const char *store, *interval, *expect, *name, *client;
 	bool verify;
 	long user;
 	char **program;
@@ -77,6 +80,7 @@ static char *store; /* likewise */
 static char *program_directory;
 static FILE *log_file;
 static int error_pipe[2]; /* every life's stderr, read into the log */
+static pid_t client; /* 0: none, or it has ended well */
 static int kills_done, early_kills_done;
 static bool killed_in_exit; /* the last kill hit a program that had ended its work */
 static uint64_t random_state;
@@ -139,7 +143,7 @@ static void fail(const char *format, ...)
 
 /* ---- options ---- */
 
-enum { OPTION_EARLY = 256 };
+enum { OPTION_EARLY = 256, OPTION_CLIENT };
 
 static const struct option long_options[] = {
 	{"kills", required_argument, NULL, 'k'},    {"early-kills", required_argument, NULL, OPTION_EARLY},
@@ -148,6 +152,7 @@ static const struct option long_options[] = {
 	{"min-ms", required_argument, NULL, 'a'},   {"max-ms", required_argument, NULL, 'b'},
 	{"expect", required_argument, NULL, 'e'},   {"user", required_argument, NULL, 'u'},
 	{"name", required_argument, NULL, 'n'},     {"timeout", required_argument, NULL, 't'},
+	{"client", required_argument, NULL, OPTION_CLIENT},
 	{NULL, 0, NULL, 0},
 };
 
@@ -156,6 +161,7 @@ static void take_option(int option)
 	switch (option) {
 	case 'k': options.kills = atoi(optarg); break;
 	case OPTION_EARLY: options.early_kills = atoi(optarg); break;
+	case OPTION_CLIENT: options.client = optarg; break;
 	case 's': options.seed = strtoull(optarg, NULL, 0); break;
 	case 'd': options.store = optarg; break;
 	case 'i': options.interval = optarg; break;
@@ -266,6 +272,49 @@ static void __attribute__((noreturn)) fail_hung(const char *what)
 	fail("hung: %s", what);
 }
 
+/* ---- the client ---- */
+
+static void start_client(void)
+{
+	char *arguments[] = {"sh", "-c", (char *)options.client, NULL};
+
+	if (options.client)
+		client = start(arguments, error_pipe[1], false);
+}
+
+/* Waits for the client until the deadline; one that ends badly is the verdict. */
+static void wait_for_client(int64_t deadline_ns)
+{
+	int status;
+
+	if (!client || !harness_wait(client, deadline_ns, error_pipe[0], log_file, &status))
+		return;
+	client = 0;
+	if (status)
+		fail("the client: %s", harness_status_text(status));
+}
+
+static void finish_client(void)
+{
+	wait_for_client(watchdog());
+	if (client)
+		fail_hung("the client, after the program had ended");
+}
+
+/* True when the program `child` ended before the deadline, *status set. */
+static bool wait_until(pid_t child, int64_t deadline_ns, int *status)
+{
+	int64_t step_ns;
+
+	do {
+		step_ns = client ? harness_now_ns() + 50 * MILLISECOND : deadline_ns;
+		if (harness_wait(child, step_ns < deadline_ns ? step_ns : deadline_ns, error_pipe[0], log_file, status))
+			return true;
+		wait_for_client(0);
+	} while (harness_now_ns() < deadline_ns);
+	return false;
+}
+
 /* ---- the undisturbed run ---- */
 
 static bool read_cached(struct expectation *expectation)
@@ -333,8 +382,10 @@ static void run_undisturbed(struct expectation *expectation)
 	output = open_output(expectation->output_path);
 	child = start(options.program, output, false);
 	close(output);
-	if (!harness_wait(child, watchdog(), error_pipe[0], log_file, &status))
+	start_client();
+	if (!wait_until(child, watchdog(), &status))
 		fail_hung("the undisturbed run");
+	finish_client();
 	expectation->status = status;
 	expectation->duration_ms = (int)((harness_now_ns() - started) / MILLISECOND);
 	check_undisturbed_status(status);
@@ -384,12 +435,6 @@ static int64_t random_ms(int minimum, int maximum)
 	int64_t span = maximum > minimum ? (maximum - minimum) * MILLISECOND : 0;
 
 	return minimum * MILLISECOND + (span ? (int64_t)(harness_random(&random_state) % (uint64_t)span) : 0);
-}
-
-/* True when `child` ended meanwhile, *status set. */
-static bool wait_until(pid_t child, int64_t instant, int *status)
-{
-	return harness_wait(child, instant, error_pipe[0], log_file, status);
 }
 
 /* Waits until this life has committed a checkpoint. True when the child ended first. */
@@ -527,6 +572,8 @@ static int live(const char *output_path)
 		pid_t child = restored ? start_restored_life() : start_first_life(output_path);
 
 		note("%s: process %d", restored ? "restored" : "started", child);
+		if (!restored)
+			start_client();
 		if (wants_early_kill(restored)) {
 			killed = live_until_killed_early(child, &status);
 		} else if (kills_done < options.kills) {
@@ -540,6 +587,7 @@ static int live(const char *output_path)
 		epoch = committed_epoch();
 	}
 	note("ended: %s", harness_status_text(status));
+	finish_client();
 	return status;
 }
 

@@ -1,0 +1,213 @@
+#!/bin/sh
+# Real programs, as the distribution ships them, killed and restored: programs.sh NAME [crash_runner's options].
+#
+# One function for each: program_NAME() says what must be installed, makes its input and runs it. Input is made once for
+# each build, as the same bytes every time. A program works for some seconds undisturbed, and prints what depends on all
+# it did and on nothing else. Exit status: crash_runner's; 77 when the program is not installed.
+#
+# The scripts and clients that programs are given are in programs/, copied to BUILD/tests/programs, where an
+# ordinary user can read them.
+set -u
+
+build=${RESPCT_BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
+scripts=$build/tests/programs
+inputs=$build/tests/inputs
+name=$1
+shift
+umask 022
+# The distribution's programs, not what an administrator may have put before them.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+# ---- words ----
+
+# needs PACKAGE...: the packages this program comes in.
+needs()
+{
+	for package in "$@"; do
+		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed && continue
+		echo "skipped program/$name: $package is not installed"
+		exit 77
+	done
+}
+
+# input KIND SIZE: sets $input to a file of SIZE MiB: `text` (words, which compress well) or `bytes` (which do not).
+input()
+{
+	input=$inputs/$1-$2
+	mkdir -p "$inputs"
+	(
+		flock 9
+		[ -e "$input" ] || { "generate_$1" "$2" >"$input.new" && mv "$input.new" "$input"; }
+	) 9>"$inputs/lock" || exit 1
+}
+
+generate_bytes()
+{
+	openssl enc -aes-128-ctr -K 00 -iv 00 </dev/zero 2>/dev/null | head -c "$1M"
+}
+
+generate_text()
+{
+	generate_bytes "$1" | od -An -v -tu2 -w32 | sed 's/1/ten /g; s/7/seven /g' | head -c "$1M"
+}
+
+# Sets $port to one that is free, below the range the kernel hands out, so that nobody else gets it between two lives.
+free_port()
+{
+	port=$(python3 -c '
+import random, socket
+while True:
+    port = random.randrange(10000, 30000)
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        continue
+    print(port)
+    break')
+}
+
+# run [crash_runner's options] -- PROGRAM ARGUMENT...
+run()
+{
+	# shellcheck disable=SC2086 # a list
+	exec "$build/tests/crash_runner" --name "program/$name" ${EXPECTED:+--expect "$EXPECTED/program_$name"} $options "$@"
+}
+
+# ---- what computes ----
+
+program_pigz()
+{
+	needs pigz openssl
+	input text 8
+	run -- pigz -c -9 -p 3 "$input"
+}
+
+program_pbzip2()
+{
+	needs pbzip2 openssl
+	input text 16
+	run -- pbzip2 -c -k -p3 -b2 -m100 "$input"
+}
+
+program_xz()
+{
+	needs xz-utils openssl
+	input text 4
+	run -- xz -c -k -T2 -6 --block-size=512KiB "$input"
+}
+
+program_zstd()
+{
+	needs zstd openssl
+	input text 16
+	run -- zstd -q -c -T2 -11 "$input"
+}
+
+program_openssl_enc()
+{
+	needs openssl
+	input bytes 64
+	run -- openssl enc -aes-256-cbc -pbkdf2 -iter 1500000 -pass pass:secret -S 0102030405060708 -a -in "$input"
+}
+
+program_openssl_dgst()
+{
+	needs openssl
+	input bytes 64
+	run -- openssl dgst -sha3-512 "$input" "$input" "$input" "$input" "$input" "$input" "$input" "$input"
+}
+
+# Key derivation: one long call in a library, no system calls.
+program_openssl_kdf()
+{
+	needs openssl
+	run -- openssl kdf -keylen 64 -kdfopt digest:SHA512 -kdfopt pass:secret -kdfopt salt:salt \
+		-kdfopt iter:4000000 PBKDF2
+}
+
+program_gawk()
+{
+	needs gawk openssl
+	input text 6
+	run -- gawk -f "$scripts/words.awk" "$input"
+}
+
+program_perl()
+{
+	needs perl openssl
+	input text 8
+	run -- perl "$scripts/words.pl" "$input"
+}
+
+program_perl_threads()
+{
+	needs perl
+	run -- perl "$scripts/threads.pl"
+}
+
+program_bash()
+{
+	needs bash
+	run -- bash "$scripts/primes.sh"
+}
+
+# ---- python ----
+
+program_python_threads()
+{
+	needs python3
+	run -- python3 "$scripts/threads.py"
+}
+
+# A server and its clients in one process, on loopback.
+program_python_asyncio()
+{
+	needs python3
+	run -- python3 "$scripts/asyncio_inside.py"
+}
+
+program_python_subprocess()
+{
+	needs python3
+	run -- python3 "$scripts/children.py"
+}
+
+program_python_multiprocessing()
+{
+	needs python3
+	run -- python3 "$scripts/pool.py"
+}
+
+# ---- servers; the client in programs/ checks all they hold and stops them ----
+
+# redis [option...]: in the mode the client is told.
+redis()
+{
+	needs redis-server redis-tools python3
+	mode=$1
+	shift
+	free_port
+	run --client "python3 $scripts/redis.py $port $mode" -- redis-server --bind 127.0.0.1 --port "$port" \
+		--loglevel warning --logfile server.log --save "" "$@"
+}
+
+program_redis()
+{
+	redis memory --io-threads 2 --io-threads-do-reads yes
+}
+
+# Children that write the data in the background; one that is lost is reported as killed.
+program_redis_save()
+{
+	redis save
+}
+
+program_redis_append()
+{
+	redis append --appendonly yes --appendfsync everysec --auto-aof-rewrite-percentage 0
+}
+
+# ---- the one that was asked for ----
+
+options="$*"
+"program_$name"
