@@ -83,6 +83,7 @@ struct engine {
 	uint32_t served;  /* the last request whose checkpoint has ended; callers sleep on it, and every
 			   * checkpoint wakes them, so that in a restored process they look again */
 	int request_result;
+	uint32_t forked;  /* since this life began: children may write shared memory while we are parked */
 	uint32_t stop;    /* the process is ending: no more checkpoints */
 	uint32_t stopped; /* the checkpoint thread has obeyed */
 	uint32_t ready;   /* the checkpoint thread has started, or failed to: start_result */

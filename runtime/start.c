@@ -242,6 +242,12 @@ void rt_prepare_exec_failed(void)
 		rt_say("cannot start the checkpoint thread again: running unprotected");
 }
 
+void rt_note_fork(void)
+{
+	if (rt_root.engine != NULL)
+		rt_root.engine->forked = 1;
+}
+
 void rt_leave_child(void)
 {
 	if (rt_root.engine == NULL)

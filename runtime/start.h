@@ -14,6 +14,9 @@ void rt_start(void);
 /* The process ends by itself with this wait(2) status: the store then holds nothing to restore. */
 void rt_finish(int wait_status);
 
+/* Before a fork: from now on another process may write the memory that is mapped shared. */
+void rt_note_fork(void);
+
 /* In a fork child: it runs on unprotected. */
 void rt_leave_child(void);
 

@@ -25,7 +25,7 @@ __attribute__((constructor)) static void start_runtime(void)
 	rt_start();
 	if (!rt_is_protected())
 		return;
-	pthread_atfork(NULL, NULL, rt_leave_child);
+	pthread_atfork(rt_note_fork, NULL, rt_leave_child);
 	on_exit(finish_at_exit, NULL);
 }
 

@@ -6,7 +6,7 @@ repeats the request that was not answered.
 import asyncio
 import hashlib
 
-REQUESTS, CLIENTS = 400, 8
+REQUESTS, CLIENTS = 800, 8
 
 
 async def serve(reader, writer):

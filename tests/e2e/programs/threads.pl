@@ -27,7 +27,7 @@ sub work {
 }
 
 my @threads = map { threads->create(\&work) } 1 .. 4;
-for my $item (1 .. 60000) {
+for my $item (1 .. 150000) {
 	lock(@queue);
 	push @queue, $item;
 	cond_signal(@queue);

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 
-ITEMS, WORKERS = 12000, 6
+ITEMS, WORKERS = 30000, 6
 tasks = queue.Queue(maxsize=64)
 results = {}
 lock = threading.Lock()
