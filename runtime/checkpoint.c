@@ -95,6 +95,19 @@ static void report_mappings(struct engine *engine)
 	}
 }
 
+/* The file may be a database whose other half is in memory; said when the first appears. */
+static void report_shared_files(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->captured_regions.count && !engine->told_shared_file; i++) {
+		const struct region *region = &engine->captured_regions.entries[i];
+		const char *name = rt_region_name(&engine->captured_regions, region);
+		if (region->kind != REGION_FILE_SHARED || !region->written || strncmp(name, "/dev/", 5) == 0)
+			continue;
+		rt_say("%s is mapped shared and writable: what is written to it is not undone by a restore", name);
+		engine->told_shared_file = true;
+	}
+}
+
 static int take_checkpoint(struct engine *engine)
 {
 	int result;
@@ -127,6 +140,7 @@ static int take_checkpoint(struct engine *engine)
 	engine->statistics.checkpoints++;
 	rt_descriptors_report(engine->descriptors);
 	report_mappings(engine);
+	report_shared_files(engine);
 	return 0;
 }
 

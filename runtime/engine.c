@@ -82,7 +82,10 @@ int rt_engine_open_descriptor_table(struct engine *engine)
 	if (engine->fd_dir < 0 || engine->fdinfo_dir < 0)
 		return engine->fd_dir < 0 ? engine->fd_dir : engine->fdinfo_dir;
 	engine->descriptors = rt_descriptors_open(engine->fd_dir, engine->fdinfo_dir, rt_is_hidden);
-	return engine->descriptors != NULL ? 0 : -ENOMEM;
+	if (engine->descriptors == NULL)
+		return -ENOMEM;
+	rt_descriptors_set_regions(engine->descriptors, &engine->regions);
+	return 0;
 }
 
 int rt_engine_open(struct store *store, struct engine **result_engine, const char **step)

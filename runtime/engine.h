@@ -115,6 +115,7 @@ struct engine {
 	struct pending_signals pending;
 	int64_t interval_timers_us[3]; /* time left, by ITIMER_, before the look at the signals */
 	struct timer_samples timer_samples;
+	bool told_shared_file; /* said once that a file's contents are not rolled back */
 	bool told_mapping; /* said once that a mapping cannot be restored */
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */

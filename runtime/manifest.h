@@ -30,6 +30,7 @@ enum manifest_kind {
 	MANIFEST_CHILD = 11,     /* struct manifest_child, one per child not yet waited for */
 	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, ascending by id */
 	MANIFEST_QUEUED_SIGNAL = 13, /* struct manifest_queued_signal, in the order of their receipt */
+	MANIFEST_SEGMENT = 14,     /* struct manifest_segment, one per attached System V segment */
 };
 
 struct manifest_record {
@@ -68,11 +69,14 @@ enum region_kind {
 	REGION_FILE_SHARED = 3,      /* shared with a file: mapped again, contents are the file's */
 	REGION_ANONYMOUS_SHARED = 4, /* shared anonymous; pages in the store */
 	REGION_SPECIAL = 5,          /* [vdso], [vvar]: moved, not mapped */
+	REGION_FILE_MEMORY = 6,      /* shared with a file in memory (tmpfs); pages in the store are its own */
 };
 
 enum region_flag {
 	REGION_GROWSDOWN = 1,
 	REGION_FILE_WRITABLE = 2, /* a shared file mapping that may be made writable */
+	REGION_OBJECT = 4,        /* FILE_PRIVATE, and the file is shared memory without a name: a descriptor's
+				   * or that of ANONYMOUS_SHARED regions of the same device and inode */
 };
 
 #define REGION_BUILD_ID_SIZE 20
@@ -81,8 +85,8 @@ enum region_flag {
 struct manifest_region {
 	uint64_t start, end;
 	uint64_t offset;  /* of `start` in the file, bytes */
-	uint64_t device;  /* st_dev, files only */
-	uint64_t inode;   /* st_ino, files only */
+	uint64_t device;  /* st_dev; files and shared memory. With the inode it tells which is mapped twice */
+	uint64_t inode;   /* st_ino */
 	uint64_t size;    /* st_size at the checkpoint, files only */
 	int64_t mtime_ns; /* st_mtim, files only */
 	uint32_t kind;    /* enum region_kind */
@@ -168,6 +172,16 @@ struct manifest_queued_signal {
 	int32_t tid; /* the thread it is pending for; 0: the process */
 	int32_t number;
 	uint8_t info[128]; /* the kernel's siginfo_t */
+};
+
+/* A System V segment that is attached; its regions have the same device and inode. */
+struct manifest_segment {
+	uint64_t device, inode; /* as in manifest_region */
+	uint64_t size;          /* shm_segsz, bytes */
+	int32_t id;             /* of shmget() */
+	int32_t key;            /* key_t; 0: IPC_PRIVATE */
+	uint32_t mode;          /* shm_perm.mode, with SHM_DEST once it is marked to be removed */
+	int32_t creator;        /* shm_cpid */
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

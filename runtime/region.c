@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 
 #include "layout.h"
 #include "memory.h"
@@ -13,6 +15,8 @@
 #define FIRST_NAMES 16384
 #define NAME_SIZE 4096
 #define DELETED " (deleted)"
+#define TMPFS 0x01021994 /* statfs.f_type */
+#define LOOK_BACK 256    /* shared mappings that are compared with a new one */
 
 static int reserve_region(struct region_table *table)
 {
@@ -94,7 +98,9 @@ static void classify(struct region *region, const char *name)
 	} else if (region->shared) {
 		/* /dev/zero, memfd and System V segments show as deleted files: the memory is all
 		 * there is, and it is captured like private memory. */
-		region->kind = gone ? REGION_ANONYMOUS_SHARED : REGION_FILE_SHARED;
+		region->kind = gone ? REGION_ANONYMOUS_SHARED
+			       : region->in_memory && region->written ? REGION_FILE_MEMORY
+								      : REGION_FILE_SHARED;
 	} else {
 		region->kind = gone ? REGION_ANONYMOUS : REGION_FILE_PRIVATE;
 		region->capture_all = gone;
@@ -102,11 +108,15 @@ static void classify(struct region *region, const char *name)
 	region->tracked = region->kind != REGION_SPECIAL && region->kind != REGION_FILE_SHARED;
 }
 
+static bool is_same_object(const struct region *a, const struct region *b)
+{
+	return a->inode == b->inode && a->device_major == b->device_major && a->device_minor == b->device_minor;
+}
+
 static bool same_mapping(const struct region *a, const struct region *b)
 {
 	return a->start == b->start && a->end == b->end && a->prot == b->prot && a->shared == b->shared &&
-	       a->offset == b->offset && a->inode == b->inode && a->device_major == b->device_major &&
-	       a->device_minor == b->device_minor;
+	       a->offset == b->offset && is_same_object(a, b);
 }
 
 bool rt_regions_equal(const struct region_table *a, const struct region_table *b)
@@ -140,13 +150,40 @@ static bool read_file_status(const struct region_table *table, struct region *re
 	return true;
 }
 
+/* Of memory that is mapped several times, one mapping is captured. */
+static bool is_alias(const struct region_table *table, const struct region *region)
+{
+	uint64_t end = region->offset + (region->end - region->start);
+	uint32_t index = table->last_shared;
+	for (int i = 0; i < LOOK_BACK && index != 0; i++) {
+		const struct region *other = &table->entries[index - 1];
+		if (other->tracked && is_same_object(other, region) && other->offset <= region->offset &&
+		    end <= other->offset + (other->end - other->start))
+			return true;
+		index = other->last_shared;
+	}
+	return false;
+}
+
 static int append_region(struct region_table *table, struct region *region, const char *name)
 {
 	if (reserve_region(table) < 0 || put_name(table, region, name) < 0)
 		return -ENOMEM;
 	classify(region, name);
+	if (rt_region_is_shared_memory(region)) {
+		region->tracked = !is_alias(table, region);
+		region->last_shared = table->last_shared;
+		table->last_shared = (uint32_t)table->count + 1;
+	}
 	table->entries[table->count++] = *region;
 	return 0;
+}
+
+static bool lies_in_memory(const struct region *region, const char *name)
+{
+	struct statfs status;
+	return region->shared && region->file_status_known && rt_syscall(SYS_statfs, name, &status) == 0 &&
+	       status.f_type == TMPFS;
 }
 
 /* ---- PROCMAP_QUERY ---- */
@@ -217,6 +254,8 @@ static int take_region(int maps_fd, uint64_t address, const struct region_table 
 	const char *known = same ? rt_region_name(previous, same) : NULL;
 	if (known != NULL && (region->inode == 0 || read_file_status(table, region, known))) {
 		memcpy(region->build_id, same->build_id, sizeof(region->build_id));
+		region->in_memory = same->in_memory;
+		region->written = same->written;
 		return append_region(table, region, known);
 	}
 	int result = query_named(maps_fd, address, name, region);
@@ -224,6 +263,11 @@ static int take_region(int maps_fd, uint64_t address, const struct region_table 
 		return result;
 	if (region->inode != 0)
 		read_file_status(table, region, name);
+	region->in_memory = lies_in_memory(region, name);
+	/* A change of protection makes another mapping of it. */
+	const struct region *before = rt_region_find(previous, region->start);
+	region->written = (region->prot & PROT_WRITE) != 0 ||
+			  (before != NULL && before->written && is_same_object(before, region));
 	return append_region(table, region, name);
 }
 
@@ -317,6 +361,8 @@ static ssize_t take_lines(struct region_table *table, char *text, size_t length)
 			continue;
 		if (region.inode != 0)
 			read_file_status(table, &region, name);
+		region.in_memory = lies_in_memory(&region, name);
+		region.written = (region.prot & PROT_WRITE) != 0;
 		int result = append_region(table, &region, name);
 		if (result < 0)
 			return result;
@@ -346,6 +392,7 @@ static int walk_by_text(int maps_fd, struct region_table *table)
 int rt_regions_walk(int maps_fd, const struct region_table *previous, struct region_table *table)
 {
 	table->count = 0;
+	table->last_shared = 0;
 	if (table->names_capacity == 0 && reserve_name(table, 1) < 0)
 		return -ENOMEM;
 	table->names[0] = '\0';
@@ -371,6 +418,31 @@ const struct region *rt_region_find(const struct region_table *table, uint64_t a
 	return NULL;
 }
 
+uint64_t rt_region_device(const struct region *region)
+{
+	return makedev(region->device_major, region->device_minor);
+}
+
+bool rt_regions_cover(const struct region_table *table, uint64_t device, uint64_t inode, uint64_t offset,
+		      uint64_t limit, uint64_t *end)
+{
+	*end = limit;
+	for (uint32_t index = table->last_shared; index != 0;) {
+		const struct region *region = &table->entries[index - 1];
+		uint64_t region_end = region->offset + (region->end - region->start);
+		index = region->last_shared;
+		if (region->inode != inode || rt_region_device(region) != device || !region->tracked)
+			continue;
+		if (region->offset <= offset && offset < region_end) {
+			*end = region_end < limit ? region_end : limit;
+			return true;
+		}
+		if (region->offset > offset && region->offset < *end)
+			*end = region->offset;
+	}
+	return false;
+}
+
 /* ---- manifest ---- */
 
 static void write_region(const struct region_table *table, const struct region *region,
@@ -381,6 +453,7 @@ static void write_region(const struct region_table *table, const struct region *
 		.start = region->start,
 		.end = region->end,
 		.offset = region->offset,
+		.device = region->inode ? rt_region_device(region) : 0,
 		.inode = region->inode,
 		.kind = region->kind,
 		.prot = region->prot,

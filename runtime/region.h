@@ -21,6 +21,9 @@ struct region {
 	bool shared;          /* MAP_SHARED */
 	bool tracked;         /* its pages are captured: private, or shared anonymous */
 	bool capture_all;     /* backed by a file that is gone: every page is captured */
+	bool in_memory;       /* shared, and the file under that name lies in memory (tmpfs) */
+	bool written;         /* has been seen writable */
+	uint32_t last_shared; /* index of the shared memory before this one in the table, plus 1; 0: none */
 	uint8_t kind;         /* enum region_kind */
 	uint8_t flags;        /* enum region_flag */
 	uint32_t name;        /* offset in region_table.names; 0: none */
@@ -36,6 +39,7 @@ struct region_table {
 	size_t count, capacity;
 	char *names; /* all names, each terminated; offset 0 is the empty string */
 	size_t names_length, names_capacity;
+	uint32_t last_shared; /* index of the last region that is shared memory, plus 1; 0: none */
 };
 
 /*
@@ -48,6 +52,22 @@ static inline const char *rt_region_name(const struct region_table *table, const
 {
 	return table->names + region->name;
 }
+
+/* Whether its pages belong to an object that others may map and write, too. */
+static inline bool rt_region_is_shared_memory(const struct region *region)
+{
+	return region->kind == REGION_ANONYMOUS_SHARED || region->kind == REGION_FILE_MEMORY;
+}
+
+/* st_dev of what is mapped. */
+uint64_t rt_region_device(const struct region *region);
+
+/*
+ * Whether the byte at `offset` of an object is captured through a shared mapping of it. *end is set
+ * to where that may change: the same holds up to there (at most `limit`).
+ */
+bool rt_regions_cover(const struct region_table *table, uint64_t device, uint64_t inode, uint64_t offset,
+		      uint64_t limit, uint64_t *end);
 
 /* The region that contains `address`, or NULL. */
 const struct region *rt_region_find(const struct region_table *table, uint64_t address);

@@ -68,13 +68,13 @@ static int register_anew(int uffd, uint64_t start, uint64_t end)
 /* Which pages of a region can differ from what restore would map there anyway. */
 static bool interesting_file_pages(const struct region *region)
 {
-	return region->kind == REGION_ANONYMOUS_SHARED || region->capture_all;
+	return rt_region_is_shared_memory(region) || region->capture_all;
 }
 
 /* Protection is a matter of one mapping; shared memory may be written through others. */
 static bool is_protectable(const struct region *region)
 {
-	return region->tracked && region->kind != REGION_ANONYMOUS_SHARED;
+	return region->tracked && !rt_region_is_shared_memory(region);
 }
 
 bool rt_track_has_contents(const struct region *region, uint64_t categories)

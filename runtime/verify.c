@@ -73,7 +73,7 @@ static int verify_range(void *context, const struct region *region, uint64_t sta
 {
 	struct engine *engine = context;
 	if (rt_track_has_contents(region, categories)) {
-		bool may_be_absent = region->kind == REGION_ANONYMOUS_SHARED && !(categories & PAGE_IS_WRITTEN);
+		bool may_be_absent = rt_region_is_shared_memory(region) && !(categories & PAGE_IS_WRITTEN);
 		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
 			if (!may_be_absent || rt_store_page(engine->store, page) != NULL)
 				compare_page(engine, region, page);

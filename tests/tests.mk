@@ -42,6 +42,8 @@ $(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
 
+-include $(UNIT_OBJECTS:.o=.d)
+
 # What the real programs are given, where an ordinary user can read it.
 PROGRAM_SCRIPTS := $(patsubst tests/e2e/programs/%,$(TESTS)/programs/%,$(wildcard tests/e2e/programs/*))
 $(TESTS)/programs/%: tests/e2e/programs/%

@@ -19,6 +19,45 @@
 #define MAX_PASSES 3
 #define MANY_PAGES 512 /* a pass that took fewer is the last */
 
+/* ---- the mappings ---- */
+
+static bool is_covered(const struct engine *engine, const struct region *region)
+{
+	uint64_t end = region->offset + (region->end - region->start), covered = region->offset;
+	while (covered < end)
+		if (!rt_regions_cover(&engine->regions, rt_region_device(region), region->inode, covered, end, &covered))
+			return false;
+	return true;
+}
+
+/*
+ * A private mapping of shared memory (a memfd): when that is captured itself, through a descriptor or
+ * through shared mappings, the mapping is one of a file like any other, and what is written to the
+ * memory later shows in it. Otherwise all of its pages are captured.
+ */
+static void find_private_views(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->regions.count; i++) {
+		struct region *region = &engine->regions.entries[i];
+		if (!region->capture_all || strncmp(rt_region_name(&engine->regions, region), "/memfd:", 7) != 0)
+			continue;
+		if (!is_covered(engine, region) &&
+		    !rt_descriptors_hold(engine->descriptors, rt_region_device(region), region->inode))
+			continue;
+		region->kind = REGION_FILE_PRIVATE;
+		region->flags |= REGION_OBJECT;
+		region->capture_all = false;
+	}
+}
+
+static int walk_mappings(struct engine *engine)
+{
+	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
+	if (result == 0)
+		find_private_views(engine);
+	return result;
+}
+
 /* ---- pre-copy ---- */
 
 struct precopy {
@@ -102,7 +141,7 @@ static int precopy_range(void *context, const struct region *region, uint64_t st
 int rt_capture_precopy(struct engine *engine)
 {
 	struct precopy precopy = {.engine = engine};
-	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
+	int result = walk_mappings(engine);
 	for (int pass = 0; pass < MAX_PASSES && result == 0; pass++) {
 		uint64_t before = engine->statistics.pages_precopied;
 		result = rt_track_scan_dirty(engine->tracker, &engine->regions, precopy_range, &precopy);
@@ -196,7 +235,7 @@ static int check_clean_range(struct engine *engine, const struct region *region,
 			     uint64_t categories)
 {
 	int result = 0;
-	if (region->kind == REGION_ANONYMOUS_SHARED)
+	if (rt_region_is_shared_memory(region))
 		return compare_stored(engine, region, start, end);
 	if (region->kind == REGION_FILE_PRIVATE && (categories & PAGE_IS_PRESENT) == 0) {
 		for (uint64_t page = start; page < end && result == 0; page += RT_PAGE_SIZE)
@@ -217,7 +256,7 @@ static int capture_range(void *context, const struct region *region, uint64_t st
 	struct engine *engine = context;
 	if (!rt_track_has_contents(region, categories))
 		return region->capture_all ? 0 : rt_store_drop(engine->store, start, end);
-	if (engine->recapture || (region->kind == REGION_ANONYMOUS_SHARED && (categories & PAGE_IS_WRITTEN)))
+	if (engine->recapture || (rt_region_is_shared_memory(region) && (categories & PAGE_IS_WRITTEN)))
 		return compare_range(engine, region, start, end);
 	if (categories & PAGE_IS_WRITTEN)
 		return append_range(engine, region, start, end);
@@ -273,7 +312,7 @@ static int drop_gaps(struct engine *engine)
 
 int rt_capture_residue(struct engine *engine)
 {
-	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
+	int result = walk_mappings(engine);
 	if (result < 0 || (result = drop_gaps(engine)) < 0 ||
 	    (result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
 	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0)

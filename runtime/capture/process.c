@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ipc.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
@@ -191,6 +193,41 @@ static void write_paths(struct engine *engine, struct manifest_writer *writer)
 	write_path(writer, PATH_EXECUTABLE, engine->facts->executable, &engine->facts->executable_status);
 }
 
+/* Whether a mapping behind this one is of the same segment. */
+static bool is_written_segment(const struct region_table *regions, uint32_t index)
+{
+	const struct region *region = &regions->entries[index - 1];
+	for (uint32_t other = regions->last_shared; other != index; other = regions->entries[other - 1].last_shared)
+		if (regions->entries[other - 1].inode == region->inode && regions->entries[other - 1].tracked &&
+		    rt_region_device(&regions->entries[other - 1]) == rt_region_device(region))
+			return true;
+	return false;
+}
+
+/* System V segments that are attached: their identifier is the inode. */
+static void write_segments(struct engine *engine, struct manifest_writer *writer)
+{
+	const struct region_table *regions = &engine->regions;
+	for (uint32_t index = regions->last_shared; index != 0; index = regions->entries[index - 1].last_shared) {
+		const struct region *region = &regions->entries[index - 1];
+		struct shmid_ds status;
+		if (!region->tracked || strncmp(rt_region_name(regions, region), "/SYSV", 5) != 0 ||
+		    is_written_segment(regions, index) ||
+		    rt_syscall(SYS_shmctl, region->inode, IPC_STAT, &status) < 0)
+			continue;
+		struct manifest_segment record = {
+			.device = rt_region_device(region),
+			.inode = region->inode,
+			.size = status.shm_segsz,
+			.id = (int32_t)region->inode,
+			.key = status.shm_perm.__key,
+			.mode = status.shm_perm.mode,
+			.creator = status.shm_cpid,
+		};
+		rt_manifest_add(writer, MANIFEST_SEGMENT, &record, sizeof(record));
+	}
+}
+
 static void write_signals(struct manifest_writer *writer)
 {
 	for (uint32_t number = 1; number <= LAST_SIGNAL; number++) {
@@ -277,6 +314,7 @@ int rt_capture_process(struct engine *engine)
 	write_paths(engine, writer);
 	rt_manifest_add(writer, MANIFEST_AUXV, engine->facts->auxv, engine->facts->auxv_length);
 	rt_regions_write(&engine->regions, writer);
+	write_segments(engine, writer);
 	write_threads(engine, writer);
 	write_signals(writer);
 	rt_write_signals_pending(engine, writer);

@@ -66,13 +66,20 @@ struct manifest_descriptor {
 				  * The link of /proc/self/fd; for LOST: what to call it */
 };
 
-/* REGULAR, DELETED, DIRECTORY, DEVICE. DELETED: `size` bytes of contents follow, padded to 8. */
+/* REGULAR, DELETED, DIRECTORY, DEVICE. DELETED: struct descriptor_extent with their bytes follow, for
+ * what is not zero and not captured with a shared mapping (manifest.h, REGION_ANONYMOUS_SHARED). */
 struct descriptor_file {
 	int64_t offset;         /* of the open file description, bytes */
 	uint64_t size;          /* st_size at the checkpoint, bytes */
 	uint64_t device_number; /* st_rdev, devices only */
 	uint32_t writable;      /* 1: the file is cut back to `size` at restore */
 	uint32_t seals;         /* DELETED: F_SEAL_*, memfd only; ~0: not a memfd */
+};
+
+/* A piece of a file's contents; `length` bytes follow, padded to 8. */
+struct descriptor_extent {
+	uint64_t offset; /* in the file, bytes */
+	uint64_t length; /* bytes, > 0 */
 };
 
 /* Unread data of pipes and socket pairs: messages one after the other, each padded to 8 bytes. */
@@ -195,6 +202,14 @@ struct descriptor_table;
  * descriptors are back: it then learns the new inodes of the socket pairs. NULL when memory ran out.
  */
 struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*hidden)(int fd));
+
+/* The mappings as of the last walk: what a shared one captures of a file without a name is left out
+ * of the file's record. Constant after; NULL: no mappings. */
+struct region_table;
+void rt_descriptors_set_regions(struct descriptor_table *table, const struct region_table *regions);
+
+/* In the stop: whether the contents of this file without a name will be captured with a descriptor. */
+bool rt_descriptors_hold(const struct descriptor_table *table, uint64_t device, uint64_t inode);
 
 /* Before the stop: brings the table up to date with what is open now. Opens nothing. 0 or -errno. */
 int rt_descriptors_prepare(struct descriptor_table *table);

@@ -13,6 +13,7 @@
 
 #include "descriptor/table.h"
 #include "message.h"
+#include "region.h"
 
 #define CONTENTS_LIMIT (1024 * 1024)
 #define CONTENTS_CHUNK (64 * 1024)
@@ -122,19 +123,77 @@ int rt_descriptor_capture_file(struct descriptor_table *table, struct descriptor
 	return 0;
 }
 
-static int put_contents(struct descriptor_table *table, int fd, uint64_t size, struct manifest_writer *writer)
+void rt_descriptors_set_regions(struct descriptor_table *table, const struct region_table *regions)
 {
-	if (rt_descriptor_reserve(&table->text, CONTENTS_CHUNK) < 0)
-		return -ENOMEM;
-	for (uint64_t at = 0; at < size;) {
-		size_t wanted = size - at < CONTENTS_CHUNK ? size - at : CONTENTS_CHUNK;
+	table->regions = regions;
+}
+
+bool rt_descriptors_hold(const struct descriptor_table *table, uint64_t device, uint64_t inode)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		const struct descriptor *descriptor = &table->entries[i];
+		struct stat status;
+		if (descriptor->inode == inode && descriptor->device == device &&
+		    descriptor->kind == DESCRIPTOR_DELETED && rt_sys_fstat(descriptor->number, &status) == 0 &&
+		    status.st_ino == inode && status.st_dev == device && status.st_size <= CONTENTS_LIMIT)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a mapping captures the byte at `at`, and up to where that is so. */
+static bool is_mapped(const struct descriptor_table *table, const struct descriptor *descriptor, uint64_t at,
+		      uint64_t *end)
+{
+	*end = descriptor->size;
+	return table->regions != NULL && rt_regions_cover(table->regions, descriptor->device, descriptor->inode, at,
+							  descriptor->size, end);
+}
+
+static bool is_zero(const char *bytes, size_t length)
+{
+	return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+}
+
+static int put_piece(struct descriptor_table *table, int fd, uint64_t start, uint64_t end,
+		     struct manifest_writer *writer)
+{
+	for (uint64_t at = start; at < end;) {
+		size_t wanted = end - at < CONTENTS_CHUNK ? end - at : CONTENTS_CHUNK;
 		ssize_t length = rt_sys_pread(fd, table->text.bytes, wanted, (off_t)at);
 		if (length <= 0)
 			return length < 0 ? (int)length : -EIO;
-		rt_manifest_put(writer, table->text.bytes, (size_t)length);
+		struct descriptor_extent extent = {.offset = at, .length = (uint64_t)length};
 		at += (uint64_t)length;
+		if (is_zero(table->text.bytes, (size_t)length))
+			continue;
+		rt_manifest_put(writer, &extent, sizeof(extent));
+		rt_manifest_put(writer, table->text.bytes, (size_t)length);
+		rt_descriptor_pad(writer);
 	}
 	return 0;
+}
+
+static int put_contents(struct descriptor_table *table, const struct descriptor *descriptor, int fd,
+			struct manifest_writer *writer)
+{
+	if (rt_descriptor_reserve(&table->text, CONTENTS_CHUNK) < 0)
+		return -ENOMEM;
+	int result = 0;
+	for (uint64_t at = 0, end; at < descriptor->size && result == 0; at = end)
+		if (!is_mapped(table, descriptor, at, &end))
+			result = put_piece(table, fd, at, end, writer);
+	return result;
+}
+
+/* Bytes that no mapping captures. */
+static uint64_t unmapped_size(const struct descriptor_table *table, const struct descriptor *descriptor)
+{
+	uint64_t size = 0;
+	for (uint64_t at = 0, end; at < descriptor->size; at = end)
+		if (!is_mapped(table, descriptor, at, &end))
+			size += end - at;
+	return size;
 }
 
 /* A write-only or O_DIRECT descriptor cannot be read: the file is opened once more through it. */
@@ -146,7 +205,7 @@ static int put_contents_reopened(struct descriptor_table *table, const struct de
 	int fd = rt_descriptor_open_file(table->fd_dir, number, O_RDONLY);
 	if (fd < 0)
 		return fd;
-	int result = put_contents(table, fd, descriptor->size, writer);
+	int result = put_contents(table, descriptor, fd, writer);
 	rt_sys_close(fd);
 	return result;
 }
@@ -155,15 +214,15 @@ int rt_descriptor_capture_deleted(struct descriptor_table *table, struct descrip
 				  struct manifest_writer *writer)
 {
 	struct descriptor_file file = describe_file(descriptor);
-	if (file.size > CONTENTS_LIMIT)
+	if (unmapped_size(table, descriptor) > CONTENTS_LIMIT)
 		return rt_descriptor_lost(descriptor,
-					  "cannot be restored: a file without a name of more than 1 MiB");
+					  "cannot be restored: a file without a name, more than 1 MiB of it not mapped");
 	int seals = descriptor->memfd ? rt_sys_fcntl(descriptor->number, F_GET_SEALS, 0) : -EINVAL;
 	file.seals = seals < 0 ? NOT_A_MEMFD : (uint32_t)seals;
 	rt_manifest_put(writer, &file, sizeof(file));
 	bool readable = (descriptor->flags & (O_ACCMODE | O_DIRECT)) == O_RDONLY ||
 			(descriptor->flags & (O_ACCMODE | O_DIRECT)) == O_RDWR;
-	int result = readable ? put_contents(table, descriptor->number, file.size, writer)
+	int result = readable ? put_contents(table, descriptor, descriptor->number, writer)
 			      : put_contents_reopened(table, descriptor, writer);
 	if (result == -ENOMEM || result == -EMFILE)
 		return result;

@@ -49,6 +49,7 @@ struct descriptor {
 struct descriptor_table {
 	int fd_dir, fdinfo_dir;
 	bool (*hidden)(int fd);
+	const struct region_table *regions; /* NULL: none */
 
 	struct descriptor *entries; /* ascending by number */
 	size_t count;

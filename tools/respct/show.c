@@ -203,13 +203,14 @@ static int print_page(struct store *store, const char *address)
 
 static void print_region(struct store *store, const struct manifest_region *region, uint32_t length)
 {
-	static const char *const kinds[] = {"?", "private", "private file", "shared file", "shared", "kernel"};
+	static const char *const kinds[] = {"?", "private", "private file", "shared file", "shared", "kernel",
+					    "shared memory file"};
 	const char *path = region->path_length
 				   ? rt_manifest_string(region, length, sizeof(*region), region->path_length)
 				   : "";
 	printf("region %012lx-%012lx %c%c%c %-12s %8lu pages  %s\n", (unsigned long)region->start,
 	       (unsigned long)region->end, region->prot & 1 ? 'r' : '-', region->prot & 2 ? 'w' : '-',
-	       region->prot & 4 ? 'x' : '-', kinds[region->kind <= REGION_SPECIAL ? region->kind : 0],
+	       region->prot & 4 ? 'x' : '-', kinds[region->kind <= REGION_FILE_MEMORY ? region->kind : 0],
 	       (unsigned long)rt_store_count(store, region->start, region->end), path ? path : "?");
 }
 

@@ -17,6 +17,8 @@
 #include "common/report.h"
 #include "layout.h"
 #include "sys.h"
+#include "restore/descriptors/object.h"
+#include "shared.h"
 #include "uapi.h"
 
 extern const char restorer_blob[], restorer_blob_end[];
@@ -52,7 +54,8 @@ void check_files(const struct image *image)
 	uint32_t length;
 	const struct manifest_region *region;
 	while ((region = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL)
-		if (region->kind == REGION_FILE_PRIVATE || region->kind == REGION_FILE_SHARED)
+		if ((region->kind == REGION_FILE_PRIVATE && !(region->flags & REGION_OBJECT)) ||
+		    region->kind == REGION_FILE_SHARED)
 			check_region_file(region, image_region_path(region, length));
 }
 
@@ -131,18 +134,30 @@ static void plan_one_region(const struct manifest_region *record, const char *pa
 	switch (record->kind) {
 	case REGION_FILE_PRIVATE:
 	case REGION_FILE_SHARED:
+	case REGION_FILE_MEMORY:
 		region->flags = record->kind == REGION_FILE_PRIVATE ? MAP_PRIVATE : MAP_SHARED;
 		region->offset = record->offset;
-		region->fd = region_file(path, record->kind == REGION_FILE_SHARED, last, lowest_fd);
+		region->fd = shared_region_fd(record);
+		if (region->fd < 0)
+			region->fd = region_file(path, record->kind == REGION_FILE_SHARED, last, lowest_fd);
 		break;
 	case REGION_ANONYMOUS_SHARED:
-		region->flags = MAP_SHARED | MAP_ANONYMOUS;
+		region->fd = shared_region_fd(record);
+		region->offset = record->offset;
+		region->flags = MAP_SHARED | (region->fd < 0 ? MAP_ANONYMOUS : 0);
 		break;
 	default:
 		region->flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 		if (record->flags & REGION_GROWSDOWN)
 			region->flags |= MAP_GROWSDOWN;
 	}
+}
+
+/* The pages of shared memory are in place when it is mapped. */
+static bool is_loaded(const struct manifest_region *record)
+{
+	return record->kind == REGION_FILE_PRIVATE ||
+	       (shared_region_fd(record) < 0 && !shared_region_is_segment(record));
 }
 
 static void plan_regions(const struct image *image, struct plan *plan, int lowest_fd)
@@ -157,7 +172,8 @@ static void plan_regions(const struct image *image, struct plan *plan, int lowes
 		struct plan_region *region = &plan->regions[plan->region_count++];
 		uint64_t page;
 		plan_one_region(record, image_region_path(record, length), region, &last, lowest_fd);
-		region->load = rt_store_next_page(image->store, record->start, record->end, &page);
+		region->load = is_loaded(record) && rt_store_next_page(image->store, record->start, record->end, &page);
+		region->segment = -1;
 	}
 }
 
@@ -187,7 +203,7 @@ static void plan_loads(const struct image *image, struct plan *plan)
 	uint32_t length;
 	const struct manifest_region *record;
 	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL)
-		for (uint64_t at = record->start; rt_store_next_page(image->store, at, record->end, &page);
+		for (uint64_t at = is_loaded(record) ? record->start : record->end; rt_store_next_page(image->store, at, record->end, &page);
 		     at = page + RT_PAGE_SIZE)
 			if (plan_page(image, page, plan->loads, &plan->load_count) < 0)
 				refuse("the store lost page 0x%lx: a defect", (unsigned long)page);
@@ -290,11 +306,20 @@ static uint32_t count_loads(const struct image *image)
 	return count + image->region_count + (uint32_t)(image->status.page_count * RT_PAGE_SIZE / LOAD_LIMIT) + 1;
 }
 
+static uint32_t count_objects(void)
+{
+	uint32_t count = 0;
+	while (restore_object_at(count) != NULL)
+		count++;
+	return count;
+}
+
 struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 {
 	size_t code = (size_t)(restorer_blob_end - restorer_blob);
 	uint32_t loads = count_loads(image);
 	size_t stacks = (image->thread_count + 1) * (size_t)PLAN_THREAD_STACK;
+	uint32_t seals = count_objects();
 	struct block block = make_block(
 		code + sizeof(struct plan) + image->region_count * sizeof(struct plan_region) +
 		loads * sizeof(struct plan_load) + image->thread_count * sizeof(struct plan_thread) +
@@ -304,7 +329,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 		image->child_count * sizeof(struct manifest_child) +
 		image->posix_timer_count * sizeof(struct manifest_posix_timer) +
 		image->queued_signal_count * sizeof(struct manifest_queued_signal) +
-		image->auxv_length + MAIN_STACK + stacks + 64 * 16);
+		seals * sizeof(struct plan_seal) + image->auxv_length + MAIN_STACK + stacks + 64 * 16);
 	memcpy(take(&block, code), restorer_blob, code);
 	struct plan *plan = take(&block, sizeof(*plan));
 	plan->block_end = PLAN_BLOCK_BASE + block.size;
@@ -324,6 +349,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	plan->children = take(&block, image->child_count * sizeof(struct manifest_child));
 	plan->posix_timers = take(&block, image->posix_timer_count * sizeof(struct manifest_posix_timer));
 	plan->queued_signals = take(&block, image->queued_signal_count * sizeof(struct manifest_queued_signal));
+	plan->seals = take(&block, seals * sizeof(struct plan_seal));
 	plan->group_count = image->group_count;
 	if (image->group_count)
 		memcpy(plan->groups, image->groups, image->group_count * sizeof(uint32_t));
@@ -340,6 +366,38 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	COPY_RECORDS(MANIFEST_QUEUED_SIGNAL, plan->queued_signals, plan->queued_signal_count);
 	plan_special(image, plan);
 	return plan;
+}
+
+/*
+ * Known only when everything else is done: identifiers of System V segments, and seals that forbid
+ * mappings the program has.
+ */
+void complete_plan(const struct image *image, struct plan *plan)
+{
+	size_t cursor = 0;
+	uint32_t length, i = 0;
+	const struct manifest_region *record;
+	struct plan_region *first = NULL;
+	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL) {
+		if (record->kind == REGION_SPECIAL)
+			continue;
+		struct plan_region *region = &plan->regions[i++];
+		bool remove;
+		region->segment = shared_region_segment(record, &remove);
+		region->remove_segment = remove;
+		region->segment_end = region->end;
+		region->attached = first != NULL && region->segment >= 0 && first->segment == region->segment &&
+				   first->segment_end == region->start &&
+				   first->offset + (region->start - first->start) == region->offset;
+		if (region->attached)
+			first->segment_end = region->end;
+		else
+			first = region;
+	}
+	const struct shared_object *object;
+	for (uint32_t j = 0; (object = restore_object_at(j)) != NULL; j++)
+		if (object->late_seals != 0)
+			plan->seals[plan->seal_count++] = (struct plan_seal){object->fd, object->late_seals};
 }
 
 /* libc has registered an area that is about to be unmapped; the kernel would write to it. */

@@ -11,6 +11,9 @@ void check_files(const struct image *image);
 /* Lays out the restorer's block and opens what it needs, all descriptors >= lowest_fd. */
 struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd);
 
+/* The rest of the plan, after the descriptors and the shared memory are there. */
+void complete_plan(const struct image *image, struct plan *plan);
+
 /* Jumps into the restorer. */
 void enter_restorer(struct plan *plan) __attribute__((noreturn));
 

@@ -37,8 +37,8 @@ static bool region_is_sane(const struct manifest_region *region, uint32_t length
 {
 	if (length < sizeof(*region) || region->start >= region->end || region->end > RT_USER_END ||
 	    (region->start | region->end) % RT_PAGE_SIZE != 0 || region->start < *previous_end ||
-	    region->offset % RT_PAGE_SIZE != 0 || region->kind < REGION_ANONYMOUS ||
-	    region->kind > REGION_SPECIAL || (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
+	    region->offset % RT_PAGE_SIZE != 0 || region->offset > INT64_MAX - (region->end - region->start) || region->kind < REGION_ANONYMOUS ||
+	    region->kind > REGION_FILE_MEMORY || (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return false;
 	if (region->end > RT_AREA_BASE && region->start < RT_RESTORER_END)
 		return false;
@@ -94,6 +94,9 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_POSIX_TIMER:
 		image->posix_timer_count++;
 		return length == sizeof(struct manifest_posix_timer);
+	case MANIFEST_SEGMENT:
+		return length == sizeof(struct manifest_segment) &&
+		       ((const struct manifest_segment *)payload)->size <= RT_USER_END;
 	case MANIFEST_CHILD:
 		image->child_count++;
 		return length == sizeof(struct manifest_child) && ((const struct manifest_child *)payload)->pid > 0;

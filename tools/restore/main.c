@@ -17,6 +17,7 @@
 #include "restore/descriptors/descriptors.h"
 #include "image.h"
 #include "process.h"
+#include "shared.h"
 
 #define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
 
@@ -103,12 +104,15 @@ static void become(void *argument)
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
 	check_files(&image);
+	shared_make(&image, lowest_fd);
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
 	if (chdir(image.cwd) < 0)
 		report("%s: %s: the program starts in the directory it cannot name", image.cwd, strerror(errno));
 	umask(image.process->umask);
 	if (restore_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
 		refuse("%s", problem);
+	shared_put_back(&image);
+	complete_plan(&image, plan);
 	enter_restorer(plan);
 }
 
@@ -163,6 +167,7 @@ int main(int argc, char **argv)
 		refuse("%s: %s", options.directory, strerror(errno));
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;
+	shared_look_around(&image);
 	rt_store_close(image.store);
 	refuse_if_alive();
 	fflush(NULL);

@@ -33,6 +33,17 @@ struct plan_region {
 	int32_t flags; /* MAP_* */
 	int32_t fd;    /* -1: anonymous */
 	uint32_t load; /* has pages to load: mapped writable first */
+	int32_t segment;         /* System V segment to attach, -1: none */
+	uint32_t attached;       /* the attachment of the region before this one goes on here */
+	uint64_t segment_end;    /* where the attachment is to end */
+	uint32_t remove_segment; /* it is marked to be removed */
+	uint32_t pad;
+};
+
+/* F_SEAL_* that go on a memfd once it is mapped. */
+struct plan_seal {
+	int32_t fd;
+	uint32_t seals;
 };
 
 /* `length` bytes at `offset` of `fd` go to `address`. */
@@ -72,7 +83,8 @@ struct plan {
 
 	struct plan_special special[PLAN_MAX_SPECIAL];
 	uint32_t special_count, region_count, load_count, thread_count, signal_count, timer_count, limit_count,
-		group_count, child_count, posix_timer_count, queued_signal_count;
+		group_count, child_count, posix_timer_count, queued_signal_count, seal_count;
+	struct plan_seal *seals;
 	struct plan_region *regions;
 	struct plan_load *loads;
 	struct plan_thread *threads; /* the main thread first */

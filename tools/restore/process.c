@@ -18,6 +18,7 @@
 
 #include "common/report.h"
 #include "plan.h"
+#include "shared.h"
 
 static pid_t child;         /* the process as we know it */
 static pid_t namespace_init; /* its namespace's init, our child; 0: none */
@@ -155,6 +156,8 @@ static pid_t spawn_in_namespace(pid_t pid, void (*become)(void *), void *argumen
 		refuse("socketpair: %s", strerror(errno));
 	setsockopt(sockets[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 	uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | (privileged ? 0 : CLONE_NEWUSER);
+	if (!privileged && shared_needs_ipc_namespace())
+		flags |= CLONE_NEWIPC;
 	namespace_init = clone_process(flags, 0);
 	if (namespace_init < 0)
 		refuse("process number %d is taken or may not be chosen, and a pid namespace is not permitted either "

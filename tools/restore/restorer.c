@@ -11,8 +11,10 @@
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/ipc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -128,10 +130,55 @@ static void move_special(const struct plan *plan)
 	}
 }
 
+/*
+ * Attaches a System V segment for one region, and those that follow it, by way of a free place: all of
+ * a segment is attached, of which the program may have unmapped parts.
+ */
+static void attach_segment(const struct plan *plan, const struct plan_region *region)
+{
+	uint64_t between = RT_PAGE_ALIGN_UP(plan->block_end) + (1UL << 30);
+	uint64_t length = region->segment_end - region->start;
+	long at = rt_syscall(SYS_shmat, region->segment, between, 0);
+	if (at == -EACCES)
+		at = rt_syscall(SYS_shmat, region->segment, between, SHM_RDONLY);
+	if ((uint64_t)at != between)
+		fail("attaching shared memory", region->start, at);
+	long moved = rt_syscall(SYS_mremap, between + region->offset, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
+				region->start);
+	if ((uint64_t)moved != region->start)
+		fail("attaching shared memory", region->start, moved);
+	unmap(between, RT_RESTORER_END);
+	long result = rt_syscall(SYS_mprotect, region->start, region->end - region->start, region->prot);
+	if (result < 0)
+		fail("protecting shared memory", region->start, result);
+}
+
+/* Once it is mapped everywhere: memory that is to be removed with the last mapping, or sealed. */
+static void finish_shared_memory(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->region_count; i++) {
+		const struct plan_region *region = &plan->regions[i];
+		if (region->segment >= 0 && region->remove_segment)
+			rt_syscall(SYS_shmctl, region->segment, IPC_RMID, NULL);
+		long result = region->attached ? rt_syscall(SYS_mprotect, region->start, region->end - region->start,
+							   region->prot)
+					       : 0;
+		if (result < 0)
+			fail("protecting shared memory", region->start, result);
+	}
+	for (uint32_t i = 0; i < plan->seal_count; i++)
+		rt_syscall(SYS_fcntl, plan->seals[i].fd, F_ADD_SEALS, plan->seals[i].seals);
+}
+
 static void map_regions(const struct plan *plan)
 {
 	for (uint32_t i = 0; i < plan->region_count; i++) {
 		const struct plan_region *region = &plan->regions[i];
+		if (region->segment >= 0) {
+			if (!region->attached)
+				attach_segment(plan, region);
+			continue;
+		}
 		int prot = region->load ? PROT_READ | PROT_WRITE : (int)region->prot;
 		void *mapped = rt_sys_mmap((void *)region->start, region->end - region->start, prot,
 					   region->flags | MAP_FIXED_NOREPLACE, region->fd, (off_t)region->offset);
@@ -450,6 +497,7 @@ void restorer_main(struct plan *plan)
 	clear_address_space(plan);
 	move_special(plan);
 	map_regions(plan);
+	finish_shared_memory(plan);
 	load_pages(plan);
 	protect_regions(plan);
 	set_mm_map(plan);

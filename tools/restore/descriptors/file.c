@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "restore/descriptors/object.h"
 #include "restore/descriptors/private.h"
 
 #define FILE_FLAGS (O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC | O_NOATIME | O_LARGEFILE)
@@ -117,6 +118,13 @@ int restore_open_regular(struct restoration *restoration, struct entry *entry)
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
 	struct stat status;
 	int flags = (int)entry->record.flags & FILE_FLAGS;
+	const struct shared_object *object = restore_object_find(entry->record.device, entry->record.inode);
+	if (object != NULL) { /* mapped, too; its length comes back with its contents */
+		if (keep(restoration, entry, restore_reopen(object->fd, flags)) < 0)
+			return -1;
+		lseek(entry->temporary, file->offset, SEEK_SET);
+		return 0;
+	}
 	if (open_same_type(restoration, entry, flags, &status) < 0)
 		return is_kernel_file(entry) && entry->temporary < 0
 			       ? restore_lose(restoration, entry, "the kernel does not show it now")
@@ -133,7 +141,8 @@ int restore_commit_regular(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
 	struct stat status;
-	if (!file->writable || is_kernel_file(entry))
+	if (!file->writable || is_kernel_file(entry) ||
+	    restore_object_find(entry->record.device, entry->record.inode) != NULL)
 		return 0;
 	if (fstat(entry->temporary, &status) == 0 && (uint64_t)status.st_size <= file->size)
 		return 0;
@@ -168,15 +177,40 @@ static void memfd_name(const struct entry *entry, char *name, size_t size)
 		*tail = '\0';
 }
 
-static bool write_all(int fd, const uint8_t *bytes, uint64_t length)
+static bool write_all(int fd, const uint8_t *bytes, uint64_t length, uint64_t offset)
 {
 	for (uint64_t at = 0; at < length;) {
-		ssize_t part = pwrite(fd, bytes + at, length - at, (off_t)at);
+		ssize_t part = pwrite(fd, bytes + at, length - at, (off_t)(offset + at));
 		if (part <= 0)
 			return false;
 		at += (uint64_t)part;
 	}
 	return true;
+}
+
+static bool write_extents(int fd, const struct entry *entry)
+{
+	struct descriptor_extent extent;
+	size_t at = sizeof(struct descriptor_file);
+	for (; at < entry->record.payload_length; at += sizeof(extent) + ((extent.length + 7) & ~7UL)) {
+		memcpy(&extent, entry->payload + at, sizeof(extent));
+		if (!write_all(fd, entry->payload + at + sizeof(extent), extent.length, extent.offset))
+			return false;
+	}
+	return true;
+}
+
+/* Seals that forbid mapping what the program has mapped wait until it is mapped. */
+static bool seal(int fd, const struct entry *entry, struct shared_object *object)
+{
+	uint32_t seals = PAYLOAD(entry, struct descriptor_file)->seals;
+	if (seals == NOT_A_MEMFD)
+		return true;
+	if (object != NULL && (seals & F_SEAL_FUTURE_WRITE)) {
+		object->late_seals = seals & (F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+		seals &= ~object->late_seals;
+	}
+	return seals == 0 || fcntl(fd, F_ADD_SEALS, (int)seals) == 0;
 }
 
 /* A file in memory with the contents; `fd` is at a low number and open for both. -1 on failure. */
@@ -188,13 +222,19 @@ static int make_file(const struct entry *entry)
 	int fd = memfd_create(name, MFD_CLOEXEC | (file->seals != NOT_A_MEMFD ? MFD_ALLOW_SEALING : 0));
 	if (fd < 0)
 		return -1;
-	if (!write_all(fd, entry->payload + sizeof(*file), file->size) ||
-	    (file->seals != NOT_A_MEMFD && file->seals != 0 &&
-	     fcntl(fd, F_ADD_SEALS, (int)file->seals) < 0)) {
+	if (ftruncate(fd, (off_t)file->size) < 0 || !write_extents(fd, entry) || !seal(fd, entry, NULL)) {
 		close(fd);
 		return -1;
 	}
 	return fd;
+}
+
+/* One that is mapped, too: that has been made, with what the mappings have of its contents. */
+static int complete_object(const struct entry *entry, struct shared_object *object)
+{
+	if (!write_extents(object->fd, entry) || !seal(object->fd, entry, object))
+		return -1;
+	return dup(object->fd);
 }
 
 int restore_open_deleted(struct restoration *restoration, struct entry *entry)
@@ -202,7 +242,8 @@ int restore_open_deleted(struct restoration *restoration, struct entry *entry)
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
 	const struct entry *same = find_same_file(restoration, entry);
 	int flags = (int)entry->record.flags & (O_ACCMODE | O_APPEND | O_NOATIME);
-	int made = same ? -1 : make_file(entry);
+	struct shared_object *object = same ? NULL : restore_object_find(entry->record.device, entry->record.inode);
+	int made = same ? -1 : object ? complete_object(entry, object) : make_file(entry);
 	int fd = restore_reopen(same ? same->temporary : made, flags);
 	if (made >= 0)
 		close(made);

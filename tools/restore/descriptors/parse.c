@@ -43,7 +43,21 @@ static bool valid_file(const struct entry *entry)
 static bool valid_deleted(const struct entry *entry)
 {
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
-	return file->offset >= 0 && file->size <= entry->record.payload_length - sizeof(*file);
+	size_t at = sizeof(*file), end = entry->record.payload_length;
+	if (file->offset < 0 || file->size > INT64_MAX)
+		return false;
+	while (at < end) {
+		struct descriptor_extent extent;
+		if (end - at < sizeof(extent))
+			return false;
+		memcpy(&extent, entry->payload + at, sizeof(extent));
+		at += sizeof(extent);
+		if (extent.length > end - at || extent.offset > file->size ||
+		    extent.length > file->size - extent.offset)
+			return false;
+		at += (extent.length + 7) & ~7UL;
+	}
+	return at == end;
 }
 
 static bool valid_path(const struct entry *entry)
