@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "crash.h"
 #include "hidden.h"
 #include "memory.h"
 #include "start.h"
@@ -105,6 +106,10 @@ int rt_engine_open(struct store *store, struct engine **result_engine, const cha
 		return result;
 	hide_store(engine);
 	engine->statistics_fd = open_statistics();
+	*step = "the record of crashes";
+	engine->owner_start = rt_process_start_time();
+	if ((result = rt_crash_open(engine)) < 0)
+		return result;
 	*step = "facts about the process";
 	if ((result = rt_capture_facts(engine)) < 0)
 		return result;

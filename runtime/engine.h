@@ -124,11 +124,16 @@ struct engine {
 	struct process_facts *facts;
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
 
+	/* --- crash.c: written by the thread that crashes --- */
+	uint32_t crash_state; /* futex */
+	struct crash_buffer *crash;
+
 	/* --- set at start, constant after --- */
 	int task_dir, fd_dir, fdinfo_dir;
 	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
 	int maps_fd, pagemap_fd, memory_fd, uffd;
-	int lock_fd, statistics_fd;
+	int lock_fd, statistics_fd, crash_fd;
+	uint64_t owner_start; /* start time of this process, as in the store */
 };
 
 /* ---- engine.c ---- */
@@ -170,6 +175,9 @@ int rt_read_page(struct engine *engine, const struct region *region, uint64_t pa
 
 /* Reads what never changes: mm boundaries, auxv. At start and resume. */
 int rt_capture_facts(struct engine *engine);
+
+/* The auxiliary vector, as read then. */
+const void *rt_capture_auxv(const struct engine *engine, size_t *length);
 
 /* In the stop: writes the manifest. */
 int rt_capture_process(struct engine *engine);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "crash.h"
 #include "engine.h"
 #include "hidden.h"
 #include "layout.h"
@@ -58,6 +59,7 @@ static int protect_again(struct engine *engine, const char **step)
 	engine->captured_regions = engine->regions;
 	engine->regions = captured;
 	rt_root.engine = engine;
+	rt_crash_install();
 	__atomic_add_fetch(&rt_root.incarnation, 1, __ATOMIC_ACQ_REL);
 	*step = "checkpoint thread";
 	return rt_checkpoint_start(engine);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crash.h"
 #include "hidden.h"
 #include "memory.h"
 #include "message.h"
@@ -191,6 +192,7 @@ static void protect(const char *path)
 	result = rt_engine_open(store, &engine, &step);
 	if (result < 0)
 		rt_refuse("cannot start: %s: %s", step, rt_error_text(result));
+	rt_crash_clear(engine);
 	write_pid_file();
 	mark_environment();
 	if (!rt_options.quiet)
@@ -198,6 +200,7 @@ static void protect(const char *path)
 		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
 								       : ", not a loss of power");
 	rt_root.engine = engine;
+	rt_crash_install();
 	result = rt_checkpoint_start(engine);
 	if (result < 0)
 		rt_refuse("cannot start the checkpoint thread: %s", rt_error_text(result));
@@ -252,6 +255,7 @@ void rt_leave_child(void)
 {
 	if (rt_root.engine == NULL)
 		return;
+	rt_crash_remove();
 	rt_root.engine = NULL;
 	rt_root.wanted = 0;
 	rt_root.signal = 0;

@@ -1,7 +1,8 @@
 /*
  * Signals: a program may block, catch or wait for all of them; the straggler signal is left out
  * of what it asks for. A handler it installs for that number is kept and called for signals that
- * are not the runtime's.
+ * are not the runtime's. Where it leaves a crash to its default, the runtime's handler stands in
+ * (runtime/crash.h), and SIG_DFL is what the program sees.
  */
 #include <errno.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 
+#include "crash.h"
 #include "mask.h"
 #include "next.h"
 #include "thread.h"
@@ -24,26 +26,86 @@ static int shadow_action(const struct sigaction *action, struct sigaction *old)
 	return 0;
 }
 
+static bool is_stand_in(const struct sigaction *action)
+{
+	return action->sa_sigaction == rt_crash_handle;
+}
+
+/* A default is replaced by the crash handler in the same call, and reported in its place. */
+static int watched_action(int number, const struct sigaction *action, struct sigaction *old)
+{
+	struct sigaction stand_in = {.sa_sigaction = rt_crash_handle, .sa_flags = SA_SIGINFO | SA_ONSTACK}, previous;
+	sigfillset(&stand_in.sa_mask);
+	bool to_default = action != NULL && action->sa_handler == SIG_DFL;
+	int result = SHIM_NEXT(sigaction)(number, to_default ? &stand_in : action, &previous);
+	if (result < 0)
+		return result;
+	struct sigaction asked = rt_crash_defaults[number];
+	if (to_default) {
+		rt_crash_defaults[number] = *action;
+		rt_crash_defaults[number].sa_flags |= (int)RT_SA_RESTORER; /* as libc would */
+	}
+	if (old != NULL)
+		*old = is_stand_in(&previous) ? asked : previous;
+	return 0;
+}
+
 SHIM_EXPORT int sigaction(int number, const struct sigaction *restrict action, struct sigaction *restrict old)
 {
 	if (rt_root.signal == 0)
 		return SHIM_NEXT(sigaction)(number, action, old);
 	if (number == rt_root.signal)
 		return shadow_action(action, old);
-	if (action == NULL || sigismember(&action->sa_mask, rt_root.signal) != 1)
-		return SHIM_NEXT(sigaction)(number, action, old);
-	struct sigaction copy = *action;
-	sigdelset(&copy.sa_mask, rt_root.signal);
-	return SHIM_NEXT(sigaction)(number, &copy, old);
+	struct sigaction copy;
+	if (action != NULL && sigismember(&action->sa_mask, rt_root.signal) == 1) {
+		copy = *action;
+		sigdelset(&copy.sa_mask, rt_root.signal);
+		action = &copy;
+	}
+	if (rt_crash_watches(number))
+		return watched_action(number, action, old);
+	return SHIM_NEXT(sigaction)(number, action, old);
 }
 
-SHIM_EXPORT sighandler_t signal(int number, sighandler_t handler)
+extern int __sigaction(int number, const struct sigaction *restrict action, struct sigaction *restrict old);
+SHIM_EXPORT int __sigaction(int number, const struct sigaction *restrict action, struct sigaction *restrict old)
 {
-	if (rt_root.signal == 0 || number != rt_root.signal)
-		return SHIM_NEXT(signal)(number, handler);
-	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
-	shadow_action(&action, &old);
-	return old.sa_handler;
+	return sigaction(number, action, old);
+}
+
+/* What sigaction() would be asked for. */
+static sighandler_t set_by_sigaction(int number, sighandler_t handler, int flags)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags}, old;
+	if (!(flags & SA_NODEFER))
+		sigaddset(&action.sa_mask, number);
+	return sigaction(number, &action, &old) < 0 ? SIG_ERR : old.sa_handler;
+}
+
+/* The older ways to set a handler; libc does not go through sigaction() for them. */
+#define SET_HANDLER(name, flags)                                                      \
+	SHIM_EXPORT sighandler_t name(int number, sighandler_t handler)               \
+	{                                                                             \
+		if (rt_root.signal != 0 && (number == rt_root.signal || rt_crash_watches(number))) \
+			return set_by_sigaction(number, handler, flags);              \
+		return SHIM_NEXT(name)(number, handler);                              \
+	}
+
+extern sighandler_t bsd_signal(int number, sighandler_t handler);
+
+SET_HANDLER(signal, SA_RESTART)
+SET_HANDLER(ssignal, SA_RESTART)
+SET_HANDLER(bsd_signal, SA_RESTART)
+SET_HANDLER(sysv_signal, SA_RESETHAND | SA_NODEFER | SA_INTERRUPT)
+SET_HANDLER(__sysv_signal, SA_RESETHAND | SA_NODEFER | SA_INTERRUPT)
+
+SHIM_EXPORT sighandler_t sigset(int number, sighandler_t disposition)
+{
+	static void *next; /* SHIM_NEXT would name it, and it is deprecated */
+	sighandler_t old = ((sighandler_t(*)(int, sighandler_t))shim_next(&next, "sigset"))(number, disposition);
+	if (rt_root.signal != 0 && disposition == SIG_DFL && rt_crash_watches(number))
+		set_by_sigaction(number, SIG_DFL, 0);
+	return old == (sighandler_t)(void (*)(void))rt_crash_handle ? SIG_DFL : old;
 }
 
 SHIM_EXPORT int sigprocmask(int how, const sigset_t *restrict set, sigset_t *restrict old)

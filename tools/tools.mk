@@ -2,9 +2,13 @@
 
 TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
 RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) tools/common/report.c \
-	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c))) $(BUILD)/tool/tools/restore/blob.o
-RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) runtime/track.c tools/common/report.c \
+	tools/common/crash_record.c $(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c))) $(BUILD)/tool/tools/restore/blob.o
+RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) runtime/track.c $(wildcard tools/common/*.c) \
 	$(wildcard tools/respct/*.c))
+
+# Backtraces of crashes, where libdw is there.
+LIBDW := $(shell echo '\#include <elfutils/libdwfl.h>' | $(CC) -E - >/dev/null 2>&1 && echo -ldw -lelf)
+$(BUILD)/tool/tools/respct/backtrace.o: TOOL_FLAGS += $(if $(LIBDW),-DHAVE_LIBDW)
 
 $(BUILD)/tool/%.o: %.c
 	@mkdir -p $(@D)
@@ -33,6 +37,6 @@ $(BUILD)/respct-restore: $(RESTORE_OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldl
 
 $(BUILD)/respct: $(RESPCT_OBJECTS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldl
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBDW) -ldl
 
 -include $(RESTORE_OBJECTS:.o=.d) $(RESPCT_OBJECTS:.o=.d)

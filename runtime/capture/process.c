@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "crash.h"
 #include "engine.h"
 #include "memory.h"
 #include "message.h"
@@ -114,6 +115,12 @@ int rt_capture_facts(struct engine *engine)
 	facts->executable[length] = '\0';
 	rt_syscall(SYS_stat, facts->executable, &facts->executable_status);
 	return 0;
+}
+
+const void *rt_capture_auxv(const struct engine *engine, size_t *length)
+{
+	*length = engine->facts->auxv_length;
+	return engine->facts->auxv;
 }
 
 static void write_special_regions(const struct engine *engine, struct manifest_process *process)
@@ -234,7 +241,7 @@ static void write_signals(struct manifest_writer *writer)
 		struct rt_kernel_sigaction action = {0};
 		if (rt_syscall(SYS_rt_sigaction, number, NULL, &action, sizeof(uint64_t)) < 0)
 			continue;
-		if (action.handler == (void *)SIG_DFL && action.flags == 0)
+		if ((action.handler == (void *)SIG_DFL && action.flags == 0) || action.handler == rt_crash_handle)
 			continue;
 		struct manifest_signal record = {
 			.number = number,

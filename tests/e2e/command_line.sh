@@ -570,6 +570,173 @@ test_exec()
 	finish 8
 }
 
+# ---- crashes of its own ----
+
+# crash HOW: crasher under respct until its first checkpoint, then it crashes; sets $status.
+crash()
+{
+	rm -rf "$store"
+	start "$helpers/crasher" "$1"
+	: >go
+	wait "$child" 2>/dev/null
+	status=$?
+	"$respct" inspect "$store" >record 2>err || fail "$1: inspect: exit status $?"
+}
+
+# The record of the last crash() must say WORDS.
+recorded()
+{
+	grep -q -e "$2" record || fail "$1: the record does not say \"$2\": $(grep -A 12 '^crash' record)"
+}
+
+# died HOW WORDS...: with the same status as without respct, leaving a record with these words.
+died()
+{
+	how=$1
+	shift
+	: >go
+	"$helpers/crasher" "$how" >out 2>err
+	expected=$?
+	crash "$how"
+	[ $status -eq $expected ] || fail "$how: exit status $status instead of $expected"
+	for words in "$@"; do
+		recorded "$how" "$words"
+	done
+}
+
+test_crash_record()
+{
+	died thread '^crash SIGSEGV at 0x10 (address not mapped) in thread [0-9]* "walker"' 'rip  *0x0' \
+		'#0 .* in .*crasher+0x'
+	"$respct" stat "$store" | grep -q '^died_of: SIGSEGV at 0x10' || fail "stat does not know of the crash"
+	[ $status -eq 139 ] || fail "exit status $status instead of 139"
+	grep -q 'built without libdw' record || {
+		recorded thread '#0 .* stumble+0x.*crasher.c:'
+		recorded thread '#1 .* walk+0x.*crasher.c:'
+		recorded thread '#5 .* run_walker+0x'
+	}
+	[ "$(head -c 4 "$store/crash" | od -An -c | tr -d ' ')" = '177ELF' ] || fail "the record is no ELF file"
+}
+
+test_crash_ways()
+{
+	died abort '^crash SIGABRT raised by itself'
+	died divide '^crash SIGFPE at 0x.*divided by zero'
+	died trap '^crash SIGILL at 0x'
+	died breakpoint '^crash SIGTRAP'
+	died bus '^crash SIGBUS at 0x'
+	died call '^crash SIGSEGV at 0x0 ' '#0 .*0x0*$'
+	died 31 '^crash SIGSYS raised by itself'
+	died all '^crash SIGSEGV at 0x10'
+	died overflow-default '^crash SIGSEGV at 0x' '#9 .*crasher+0x'
+	died malloc '^crash SIG'
+	! grep -qw fsgsbase /proc/cpuinfo || died storage '^crash SIGSEGV at 0x10'
+	grep -q 'built without libdw' record || died call 'main+0x'
+}
+
+# Many at a time, and while checkpoints are taken all the time.
+test_crash_again_and_again()
+{
+	RESPCT_INTERVAL_MS=1
+	export RESPCT_INTERVAL_MS
+	for number in 1 2 3 4 5 6 7 8 9 10; do
+		crash all
+		[ $status -eq 139 ] || fail "exit status $status instead of 139"
+		recorded all '^crash SIGSEGV at 0x10'
+		crash thread
+		[ $status -eq 139 ] || fail "exit status $status instead of 139"
+		recorded thread '^crash SIGSEGV at 0x10'
+	done
+}
+
+test_crash_by_others()
+{
+	start "$helpers/crasher" wait
+	find_program
+	kill -SEGV "$program"
+	wait "$child" 2>/dev/null
+	status=$?
+	[ $status -eq 139 ] || fail "exit status $status instead of 139"
+	"$respct" stat "$store" | grep -q "^died_of: SIGSEGV sent by process $$, user $(id -u)" ||
+		fail "stat does not say who sent it: $("$respct" stat "$store" | grep died)"
+}
+
+test_crash_handled()
+{
+	died overflow
+	[ $status -eq 5 ] || fail "exit status $status instead of 5"
+	! grep -q '^crash' record || fail "a crash that was handled is recorded"
+	grep -q overflow output || fail "the output is: $(cat output)"
+	died handler '^crash SIGSEGV at 0x10'
+	grep -q handled output || fail "the output is: $(cat output)"
+	died child
+	[ "$(cat output)" = "$(printf 'waiting\nchild: signal 11')" ] || fail "the output is: $(cat output)"
+	! grep -q '^crash' record || fail "the crash of a child is recorded"
+}
+
+test_crash_handlers_hidden()
+{
+	start "$helpers/crasher" check
+	kill_program
+	start_restored "$(value epoch)"
+	: >go
+	wait "$child"
+	status=$?
+	[ $status -eq 0 ] || fail "exit status $status: $(cat output)"
+}
+
+test_crash_restored()
+{
+	crash until-fixed
+	[ $status -eq 139 ] || fail "exit status $status instead of 139"
+	: >fixed
+	"$restore" "$store" >out 2>err </dev/null
+	status=$?
+	[ $status -eq 3 ] || fail "after the restore the program ended with $status"
+	[ "$(cat output)" = "$(printf 'waiting\ndone')" ] || fail "the output is: $(cat output)"
+	[ "$(wc -l <err)" -eq 1 ] && grep -q 'last died of SIGSEGV at 0x10' err || fail "respct-restore says: $(cat err)"
+}
+
+# A restored process is watched, too; what is said of an earlier life is said to be.
+test_crash_after_restore()
+{
+	crash until-fixed
+	rm go
+	start_restored "$(value epoch)"
+	"$respct" inspect "$store" | grep -q '^crash of an earlier life SIGSEGV' || fail "the first crash is not kept"
+	kill_program
+	"$restore" "$store" >out 2>err </dev/null &
+	child=$!
+	await 30 epoch_above "$(value epoch)"
+	! grep -q 'died of' err || fail "respct-restore says: $(cat err)"
+	: >go
+	wait "$child" 2>/dev/null
+	status=$?
+	[ $status -eq 139 ] || fail "exit status $status instead of 139"
+	"$respct" inspect "$store" | grep -q '^crash SIGSEGV at 0x10' || fail "the second crash is not recorded"
+}
+
+test_crash_record_damaged()
+{
+	crash thread
+	cp "$store/crash" whole
+	size=$(stat -c %s whole)
+	random_state=1
+	number=0
+	while [ $number -lt 150 ]; do
+		number=$((number + 1))
+		cp whole "$store/crash"
+		offset=$((number <= 100 ? number * 4 : $(random_below "$size")))
+		random_below "$size" >/dev/null
+		flip "$store/crash" $offset
+		"$respct" inspect "$store" >out 2>err || fail "inspect of a record damaged at $offset: $(cat err)"
+	done
+	for length in 4 63 64 65 175 176 177 300 1000 $((size - 1)); do
+		head -c $length whole >"$store/crash"
+		"$respct" inspect "$store" >out 2>err || fail "inspect of a record cut to $length: $(cat err)"
+	done
+}
+
 test_default_store()
 {
 	start_default=$(mktemp out-XXXXXX)

@@ -13,7 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backtrace.h"
 #include "commands.h"
+#include "common/crash_record.h"
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
@@ -111,6 +113,24 @@ static void print_statistics(const char *directory)
 	printf("parked_us_max: %.1f\n", (double)statistics.parked_ns_max / 1e3);
 }
 
+/* Whether the record is of the life that made the last checkpoint. */
+static bool is_of_last_life(const struct crash_record *record, const struct store_status *status)
+{
+	return record->note.owner_start == status->owner_start;
+}
+
+static void print_crash_figures(const char *directory, const struct store_status *status)
+{
+	struct crash_record record;
+	char text[256];
+	if (!crash_read(directory, &record))
+		return;
+	crash_describe(&record, text, sizeof(text));
+	printf("%s: %s\n", is_of_last_life(&record, status) ? "died_of" : "died_before_of", text);
+	printf("death_time_ns: %ld\n", (long)record.note.realtime_ns);
+	crash_free(&record);
+}
+
 int command_stat(int argc, char **argv)
 {
 	static const struct argp parser = {
@@ -133,6 +153,7 @@ int command_stat(int argc, char **argv)
 	printf("bytes: %lu\n", (unsigned long)status.bytes_on_media);
 	printf("durability: %s\n", status.durability == STORE_DURABILITY_POWER ? "power" : "process");
 	printf("persistent_memory: %s\n", status.is_pmem ? "yes" : "no");
+	print_crash_figures(options.directory, &status);
 	print_statistics(options.directory);
 	rt_store_close(store);
 	return 0;
@@ -261,6 +282,30 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 	}
 }
 
+static void print_crash(const char *directory, const struct store_status *status)
+{
+	static const char *const names[] = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9",
+					    "r8",  "rax", "rcx", "rdx", "rsi", "rdi", NULL,  "rip", NULL,
+					    "eflags", "rsp"};
+	struct crash_record record;
+	char text[256], when[64] = "?";
+	struct tm local;
+	if (!crash_read(directory, &record))
+		return;
+	time_t seconds = record.note.realtime_ns / NS_PER_S;
+	if (localtime_r(&seconds, &local) != NULL)
+		strftime(when, sizeof(when), "%F %T", &local);
+	crash_describe(&record, text, sizeof(text));
+	printf("%s %s, %s\n", is_of_last_life(&record, status) ? "crash" : "crash of an earlier life", text, when);
+	int printed = 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i] != NULL)
+			printf("  %-6s 0x%016lx%s", names[i], (unsigned long)record.registers[i],
+			       ++printed % 3 == 0 ? "\n" : "");
+	print_backtrace(&record);
+	crash_free(&record);
+}
+
 int command_inspect(int argc, char **argv)
 {
 	static const struct argp_option argp_options[] = {
@@ -283,6 +328,7 @@ int command_inspect(int argc, char **argv)
 	rt_store_status(store, &status);
 	printf("state %s, epoch %lu, %lu pages, all checksums right\n", state_name(status.state),
 	       (unsigned long)status.epoch, (unsigned long)status.page_count);
+	print_crash(options.directory, &status);
 	struct manifest_reader reader = {0};
 	reader.bytes = rt_store_manifest(store, &reader.length);
 	uint32_t kind, length;

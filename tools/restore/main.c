@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "build_plan.h"
+#include "common/crash_record.h"
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
 #include "image.h"
@@ -158,6 +159,18 @@ static void refuse_if_alive(void)
 	close(fd);
 }
 
+static void tell_of_crash(const struct store_status *status)
+{
+	struct crash_record record;
+	char text[256];
+	if (!crash_read(directory, &record))
+		return;
+	crash_describe(&record, text, sizeof(text));
+	if (record.note.owner_start == status->owner_start)
+		report("the program last died of %s: see respct inspect", text);
+	crash_free(&record);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {0};
@@ -168,8 +181,10 @@ int main(int argc, char **argv)
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;
 	shared_look_around(&image);
+	struct store_status status = image.status;
 	rt_store_close(image.store);
 	refuse_if_alive();
+	tell_of_crash(&status);
 	fflush(NULL);
 	end_like(run_with_pid(pid, become, NULL, write_pid_file));
 }
