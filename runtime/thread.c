@@ -60,21 +60,27 @@ struct rt_thread *rt_thread_find(int tid)
 	return NULL;
 }
 
-/* Takes a free record; the checkpoint thread frees those of threads that have ended. */
+static bool claim_record(struct rt_thread *record, int tid)
+{
+	int expected = 0;
+	return __atomic_compare_exchange_n(&record->tid, &expected, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* Takes a free record; the checkpoint thread frees those of threads that have ended. A new one is free for all
+ * as soon as the table has grown. */
 static struct rt_thread *take_record(int tid)
 {
-	int size = rt_thread_table_size();
-	for (int i = 0; i < size; i++) {
-		int expected = 0;
-		if (__atomic_compare_exchange_n(&THREADS->records[i].tid, &expected, tid, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			return &THREADS->records[i];
+	for (;;) {
+		int size = rt_thread_table_size();
+		for (int i = 0; i < size && i < RT_MAX_THREADS; i++)
+			if (claim_record(&THREADS->records[i], tid))
+				return &THREADS->records[i];
+		int index = __atomic_fetch_add(&THREADS->size, 1, __ATOMIC_ACQ_REL);
+		if (index >= RT_MAX_THREADS)
+			return NULL;
+		if (claim_record(&THREADS->records[index], tid))
+			return &THREADS->records[index];
 	}
-	int index = __atomic_fetch_add(&THREADS->size, 1, __ATOMIC_ACQ_REL);
-	if (index >= RT_MAX_THREADS)
-		return NULL;
-	__atomic_store_n(&THREADS->records[index].tid, tid, __ATOMIC_RELEASE);
-	return &THREADS->records[index];
 }
 
 /* glibc registers rseq(2) itself and says where (2.35 and later). */
