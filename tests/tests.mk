@@ -2,7 +2,9 @@
 
 TESTS := $(BUILD)/tests
 TEST_FLAGS := $(COMMON) -I. -Itools -fno-strict-aliasing
-VICTIMS := $(patsubst tests/victims/%.c,$(TESTS)/victims/%,$(wildcard tests/victims/*.c))
+VICTIMS := $(patsubst tests/victims/%.c,$(TESTS)/victims/%,$(wildcard tests/victims/*.c)) \
+	$(patsubst tests/victims/%.cc,$(TESTS)/victims/%,$(wildcard tests/victims/*.cc))
+VICTIM_LIBRARIES := $(patsubst tests/victims/libraries/%.c,$(TESTS)/victims/%.so,$(wildcard tests/victims/libraries/*.c))
 HELPERS := $(patsubst tests/e2e/helpers/%.c,$(TESTS)/helpers/%,$(wildcard tests/e2e/helpers/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(TESTS)/unit/%,$(wildcard tests/unit/test_*.c))
 E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_runner memcached memcached_load property property_check property_runner)
@@ -22,7 +24,18 @@ $(TESTS)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(TESTS)/libunit.a
 
 $(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ -lpthread -lm -ldl
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) $< -o $@ -lpthread -lm -ldl
+
+$(TESTS)/victims/openmp: VICTIM_FLAGS := -fopenmp
+
+$(TESTS)/victims/%: tests/victims/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CFLAGS) -std=c++20 -Wall -Wextra -Wshadow $< -o $@ -lpthread
+
+# What victims load with dlopen().
+$(TESTS)/victims/%.so: tests/victims/libraries/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) -fPIC -shared $< -o $@
 
 $(TESTS)/helpers/static_program: HELPER_FLAGS := -static
 $(TESTS)/helpers/%: tests/e2e/helpers/%.c
@@ -50,7 +63,7 @@ $(TESTS)/programs/%: tests/e2e/programs/%
 	@mkdir -p $(@D)
 	cp $< $@
 
-tests: all $(E2E_PROGRAMS) $(VICTIMS) $(HELPERS) $(UNIT_TESTS) $(PROGRAM_SCRIPTS)
+tests: all $(E2E_PROGRAMS) $(VICTIMS) $(VICTIM_LIBRARIES) $(HELPERS) $(UNIT_TESTS) $(PROGRAM_SCRIPTS)
 
 test-packages:
 	@tests/install-packages tests
