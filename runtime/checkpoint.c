@@ -152,6 +152,7 @@ static void suspend_protection(struct engine *engine, int error)
 	engine->epoch_open = false;
 	engine->recapture = true;
 	engine->missed.count = 0;
+	engine->vdso_stored = false;
 	if (engine->suspended)
 		return;
 	engine->suspended = true;

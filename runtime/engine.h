@@ -115,11 +115,14 @@ struct engine {
 	struct pending_signals pending;
 	int64_t interval_timers_us[3]; /* time left, by ITIMER_, before the look at the signals */
 	struct timer_samples timer_samples;
+	uint64_t vdso_start, vdso_end; /* of [vdso], read by stragglers; 0: not known, or none */
+	bool vdso_stored; /* the store has had its pages from this process */
 	bool told_shared_file; /* said once that a file's contents are not rolled back */
 	bool told_mapping; /* said once that a mapping cannot be restored */
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
 	int stuck;          /* stops given up in a row */
+	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	int unparked;       /* a thread that was not parked at the end of the last one */
 	struct process_facts *facts;
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */

@@ -33,6 +33,10 @@
 #define RT_RESTORER_BASE 0x310000000000UL
 #define RT_RESTORER_END 0x320000000000UL
 
+/* In the store only: the pages of [vdso], which the restore under another kernel needs. No address of
+ * the image is there. */
+#define RT_STORED_VDSO RT_RESTORER_BASE
+
 /* Everything in [RT_AREA_BASE, RT_RESTORER_END) is left out of the image. */
 #define RT_OUTSIDE_IMAGE(address) ((address) >= RT_AREA_BASE && (address) < RT_RESTORER_END)
 

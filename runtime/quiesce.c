@@ -170,16 +170,29 @@ static bool is_known_straggler(struct engine *engine, const struct stopped_threa
 	return thread->record == NULL || engine->straggles[record_index(thread->record)];
 }
 
+/* Whether the signal came at a bad moment: it is sent again the next time, so that it runs on till then. */
+static bool was_postponed(struct engine *engine, struct stopped_thread *thread)
+{
+	if (thread->record == NULL || !__atomic_exchange_n(&thread->record->postponed, 0, __ATOMIC_ACQ_REL))
+		return false;
+	engine->postponed = true;
+	thread->signalled_round = 0;
+	return true;
+}
+
 /* Signals those that need it; returns how many threads are not parked yet. */
 static int press_threads(struct engine *engine, bool grace_over)
 {
 	int running = 0;
+	engine->postponed = false;
 	for (int i = 0; i < engine->thread_count; i++) {
 		struct stopped_thread *thread = &engine->threads[i];
 		if (is_parked(engine, thread))
 			continue;
 		running++;
 		engine->unparked = thread->tid;
+		if (was_postponed(engine, thread))
+			continue;
 		if (thread->signalled_round == engine->round) {
 			if (thread->tid == rt_root.pid && has_exited(engine, thread->tid))
 				thread->exited = true;
@@ -266,7 +279,8 @@ int rt_quiesce(struct engine *engine)
 				break;
 			continue;
 		}
-		wait_for_event(engine, seen, grace_over ? POLL_NS : GRACE_NS - (now - start));
+		int64_t patience = engine->postponed ? GRACE_NS : POLL_NS;
+		wait_for_event(engine, seen, grace_over ? patience : GRACE_NS - (now - start));
 		int64_t before = now;
 		now = rt_monotonic_ns();
 		if (is_hopeless(engine, now - start)) {

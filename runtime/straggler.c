@@ -226,6 +226,17 @@ static void interrupt_restarted_call(ucontext_t *context)
 }
 
 /*
+ * Whether the thread is in the kernel's code for reading clocks. It must not be captured there: under
+ * another kernel that code is gone, and what it has read of the clock means nothing in another life.
+ */
+static bool is_in_vdso(const ucontext_t *context)
+{
+	const struct engine *engine = rt_root.engine;
+	uint64_t at = (uint64_t)context->uc_mcontext.gregs[REG_RIP];
+	return at >= engine->vdso_start && at < engine->vdso_end;
+}
+
+/*
  * Parks the thread. A wait with a relative timeout keeps its deadline while the process lives;
  * a restored thread waits for what was left when it was captured.
  */
@@ -263,7 +274,11 @@ static void pass_on(int number, siginfo_t *info, void *context)
 static void handle_straggler_signal(int number, siginfo_t *info, void *context)
 {
 	if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == STRAGGLER_COOKIE) {
-		if (rt_is_protected())
+		if (!rt_is_protected())
+			return;
+		if (is_in_vdso(context))
+			rt_thread_postpone();
+		else
 			stop_in_handler(context);
 	} else {
 		pass_on(number, info, context);

@@ -157,6 +157,17 @@ bool rt_thread_stop(bool by_signal)
 	return outcome == RT_PARK_RESTORED;
 }
 
+void rt_thread_postpone(void)
+{
+	struct engine *engine = rt_root.engine;
+	struct rt_thread *thread = own_record();
+	if (thread == NULL)
+		return;
+	__atomic_store_n(&thread->postponed, 1, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&engine->events, 1, __ATOMIC_ACQ_REL);
+	rt_syscall(SYS_futex, &engine->events, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
 void rt_restart_point_slow(void)
 {
 	if (!rt_is_protected())

@@ -37,6 +37,7 @@ struct rt_thread {
 	uint64_t robust_list, robust_list_length;
 	uint64_t rseq_address;
 	uint32_t rseq_length;
+	uint32_t postponed; /* was in the vDSO when the signal came: signal it again */
 	uint32_t by_signal; /* parked in the straggler handler this time */
 	stack_t alternate_stack;
 	char name[16];
@@ -65,6 +66,9 @@ struct rt_thread *rt_thread_at(int index);
 /* Parks the caller if a stop is going on. Its signals are all blocked. Returns whether this is the
  * restored process. */
 bool rt_thread_stop(bool by_signal);
+
+/* Instead of rt_thread_stop(): asks for the signal again in a moment. */
+void rt_thread_postpone(void);
 
 /* Slow half of a restart point: parks the caller if a checkpoint is going on. errno is kept. */
 void rt_restart_point_slow(void);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "layout.h"
 #include "message.h"
 #include "sys.h"
 #include "thread.h"
@@ -93,7 +94,8 @@ static void verify_gaps(struct engine *engine)
 		if (!last && !region->tracked)
 			continue;
 		uint64_t page, end = last ? ~0UL & ~(RT_PAGE_SIZE - 1) : region->start;
-		if (end > at && rt_store_next_page(engine->store, at, end, &page))
+		if (end > at && rt_store_next_page(engine->store, at, end, &page) &&
+		    (page < RT_RESTORER_BASE || page >= RT_RESTORER_END))
 			fail("the store has a page outside every mapping", page);
 		at = last ? end : region->end;
 	}

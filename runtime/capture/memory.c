@@ -50,11 +50,24 @@ static void find_private_views(struct engine *engine)
 	}
 }
 
+static void find_vdso(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->regions.count && engine->vdso_end == 0; i++) {
+		const struct region *region = &engine->regions.entries[i];
+		if (strcmp(rt_region_name(&engine->regions, region), "[vdso]") != 0)
+			continue;
+		engine->vdso_start = region->start;
+		engine->vdso_end = region->end;
+	}
+}
+
 static int walk_mappings(struct engine *engine)
 {
 	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
 	if (result == 0)
 		find_private_views(engine);
+	if (engine->vdso_end == 0)
+		find_vdso(engine);
 	return result;
 }
 
@@ -294,6 +307,15 @@ static int capture_whole_regions(struct engine *engine)
 	return 0;
 }
 
+/* Drops what is stored in [start, end), but not what was never in memory there. */
+static int drop_gap(struct engine *engine, uint64_t start, uint64_t end)
+{
+	uint64_t below = end < RT_RESTORER_BASE ? end : RT_RESTORER_BASE;
+	uint64_t above = start > RT_RESTORER_END ? start : RT_RESTORER_END;
+	int result = start < below ? rt_store_drop(engine->store, start, below) : 0;
+	return result < 0 || above >= end ? result : rt_store_drop(engine->store, above, end);
+}
+
 /* Drops what is stored outside the tracked regions: unmapped, or mapped anew to a shared file. */
 static int drop_gaps(struct engine *engine)
 {
@@ -302,12 +324,26 @@ static int drop_gaps(struct engine *engine)
 		const struct region *region = &engine->regions.entries[i];
 		if (!region->tracked)
 			continue;
-		int result = region->start > at ? rt_store_drop(engine->store, at, region->start) : 0;
+		int result = region->start > at ? drop_gap(engine, at, region->start) : 0;
 		if (result < 0)
 			return result;
 		at = region->end;
 	}
-	return rt_store_drop(engine->store, at, RT_USER_END + RT_PAGE_SIZE);
+	return drop_gap(engine, at, RT_USER_END + RT_PAGE_SIZE);
+}
+
+/* The kernel's code in our address space, for a restore under another kernel. It never changes. */
+static int capture_vdso(struct engine *engine)
+{
+	uint64_t length = engine->vdso_end - engine->vdso_start;
+	uint64_t stored_end = RT_STORED_VDSO + length;
+	if (engine->vdso_stored && rt_store_count(engine->store, RT_STORED_VDSO, stored_end) == length / RT_PAGE_SIZE)
+		return 0;
+	int result = rt_store_drop(engine->store, stored_end, RT_RESTORER_END);
+	for (uint64_t at = 0; at < length && result == 0; at += RT_PAGE_SIZE)
+		result = rt_store_append(engine->store, RT_STORED_VDSO + at, (const void *)(engine->vdso_start + at));
+	engine->vdso_stored = result == 0;
+	return result;
 }
 
 int rt_capture_residue(struct engine *engine)
@@ -315,7 +351,8 @@ int rt_capture_residue(struct engine *engine)
 	int result = walk_mappings(engine);
 	if (result < 0 || (result = drop_gaps(engine)) < 0 ||
 	    (result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
-	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0)
+	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0 ||
+	    (result = capture_vdso(engine)) < 0)
 		return result;
 	engine->recapture = false;
 	return 0;

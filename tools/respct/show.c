@@ -273,6 +273,10 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 	} else if (kind == MANIFEST_SIGNAL && length == sizeof(struct manifest_signal)) {
 		const struct manifest_signal *action = payload;
 		printf("signal %u %s\n", action->number, action->handler == 1 ? "ignored" : "caught");
+	} else if (kind == MANIFEST_SEGMENT && length == sizeof(struct manifest_segment)) {
+		const struct manifest_segment *segment = payload;
+		printf("System V segment %d, key 0x%08x, %lu bytes\n", segment->id, (unsigned)segment->key,
+		       (unsigned long)segment->size);
 	} else if (kind == MANIFEST_QUEUED_SIGNAL && length == sizeof(struct manifest_queued_signal)) {
 		const struct manifest_queued_signal *queued = payload;
 		if (queued->tid == 0)

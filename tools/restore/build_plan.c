@@ -20,6 +20,7 @@
 #include "restore/descriptors/object.h"
 #include "shared.h"
 #include "uapi.h"
+#include "vdso.h"
 
 extern const char restorer_blob[], restorer_blob_end[];
 
@@ -153,6 +154,11 @@ static void plan_one_region(const struct manifest_region *record, const char *pa
 	}
 }
 
+static bool is_old_vdso(const struct image *image, const struct manifest_region *record)
+{
+	return record->kind == REGION_SPECIAL && record->start == image->process->vdso_start;
+}
+
 /* The pages of shared memory are in place when it is mapped. */
 static bool is_loaded(const struct manifest_region *record)
 {
@@ -167,13 +173,15 @@ static void plan_regions(const struct image *image, struct plan *plan, int lowes
 	uint32_t length;
 	const struct manifest_region *record;
 	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL) {
-		if (record->kind == REGION_SPECIAL)
+		if (record->kind == REGION_SPECIAL && !plan->foreign_vdso)
 			continue;
 		struct plan_region *region = &plan->regions[plan->region_count++];
 		uint64_t page;
 		plan_one_region(record, image_region_path(record, length), region, &last, lowest_fd);
 		region->load = is_loaded(record) && rt_store_next_page(image->store, record->start, record->end, &page);
 		region->segment = -1;
+		if (is_old_vdso(image, record))
+			region->load = 1;
 	}
 }
 
@@ -209,6 +217,18 @@ static void plan_loads(const struct image *image, struct plan *plan)
 				refuse("the store lost page 0x%lx: a defect", (unsigned long)page);
 }
 
+/* The vDSO of another kernel is kept in the store at an address of its own. */
+static void plan_old_vdso(const struct image *image, struct plan *plan)
+{
+	uint64_t start = image->process->vdso_start;
+	for (uint64_t at = start; at < image->process->vdso_end; at += RT_PAGE_SIZE) {
+		struct plan_load load = {.address = at, .length = RT_PAGE_SIZE};
+		if (rt_store_locate(image->store, RT_STORED_VDSO + (at - start), &load.fd, &load.offset) < 0)
+			refuse("the store lost its copy of the vDSO: a defect");
+		plan->loads[plan->load_count++] = load;
+	}
+}
+
 static void plan_threads(const struct image *image, struct plan *plan, char *stacks)
 {
 	size_t cursor = 0;
@@ -231,38 +251,6 @@ static void plan_threads(const struct image *image, struct plan *plan, char *sta
 		while ((record_ = image_next(image, &cursor_, kind, &length_)))      \
 			memcpy(&(array)[(count)++], record_, sizeof((array)[0]));    \
 	} while (0)
-
-/* Our own [vvar], [vvar_vclock] and [vdso], and where the program has its. */
-static void plan_special(const struct image *image, struct plan *plan)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512];
-	if (maps == NULL)
-		refuse("/proc/self/maps: %s", strerror(errno));
-	while (fgets(line, sizeof(line), maps) != NULL) {
-		unsigned long start, end;
-		if ((strstr(line, "[vvar") == NULL && strstr(line, "[vdso]") == NULL) ||
-		    sscanf(line, "%lx-%lx", &start, &end) != 2 || plan->special_count == PLAN_MAX_SPECIAL)
-			continue;
-		struct plan_special *special = &plan->special[plan->special_count++];
-		special->start = start;
-		special->length = end - start;
-	}
-	fclose(maps);
-
-	uint32_t index = 0, length;
-	size_t cursor = 0;
-	const struct manifest_region *record;
-	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL) {
-		if (record->kind != REGION_SPECIAL)
-			continue;
-		if (index == plan->special_count || plan->special[index].length != record->end - record->start)
-			refuse("this kernel's vDSO differs from that of the checkpoint: restore under the same kernel");
-		plan->special[index++].target = record->start;
-	}
-	if (index != plan->special_count)
-		refuse("this kernel's vDSO differs from that of the checkpoint: restore under the same kernel");
-}
 
 static void plan_mm_map(const struct image *image, struct plan *plan, void *auxv, int lowest_fd)
 {
@@ -355,8 +343,11 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 		memcpy(plan->groups, image->groups, image->group_count * sizeof(uint32_t));
 	plan_mm_map(image, plan, take(&block, image->auxv_length), lowest_fd);
 	plan->stack_top = (uint64_t)take(&block, MAIN_STACK) + MAIN_STACK;
+	plan_vdso(image, plan);
 	plan_regions(image, plan, lowest_fd);
 	plan_loads(image, plan);
+	if (plan->foreign_vdso)
+		plan_old_vdso(image, plan);
 	plan_threads(image, plan, take(&block, stacks));
 	COPY_RECORDS(MANIFEST_SIGNAL, plan->signals, plan->signal_count);
 	COPY_RECORDS(MANIFEST_TIMER, plan->timers, plan->timer_count);
@@ -364,7 +355,6 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	COPY_RECORDS(MANIFEST_POSIX_TIMER, plan->posix_timers, plan->posix_timer_count);
 	COPY_RECORDS(MANIFEST_CHILD, plan->children, plan->child_count);
 	COPY_RECORDS(MANIFEST_QUEUED_SIGNAL, plan->queued_signals, plan->queued_signal_count);
-	plan_special(image, plan);
 	return plan;
 }
 
@@ -379,7 +369,7 @@ void complete_plan(const struct image *image, struct plan *plan)
 	const struct manifest_region *record;
 	struct plan_region *first = NULL;
 	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL) {
-		if (record->kind == REGION_SPECIAL)
+		if (record->kind == REGION_SPECIAL && !plan->foreign_vdso)
 			continue;
 		struct plan_region *region = &plan->regions[i++];
 		bool remove;

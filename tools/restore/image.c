@@ -75,7 +75,10 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	switch (kind) {
 	case MANIFEST_PROCESS:
 		image->process = payload;
-		return length == sizeof(struct manifest_process);
+		return length == sizeof(struct manifest_process) &&
+		       image->process->vdso_start <= image->process->vdso_end &&
+		       image->process->vdso_end <= RT_USER_END &&
+		       (image->process->vdso_start | image->process->vdso_end) % RT_PAGE_SIZE == 0;
 	case MANIFEST_REGION:
 		image->region_count++;
 		return region_is_sane(payload, length, previous_end);

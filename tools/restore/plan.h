@@ -24,6 +24,7 @@ enum restore_outcome {
 #define PLAN_BLOCK_BASE (RT_RESTORER_BASE + 4096)
 
 #define PLAN_MAX_SPECIAL 8
+#define PLAN_MAX_PATCHES 32
 #define PLAN_THREAD_STACK 16384 /* bytes of stack a thread has in the restorer */
 
 /* One mmap(). */
@@ -38,6 +39,12 @@ struct plan_region {
 	uint64_t segment_end;    /* where the attachment is to end */
 	uint32_t remove_segment; /* it is marked to be removed */
 	uint32_t pad;
+};
+
+/* Bytes that are written over what was loaded: a jump in the vDSO of another kernel. */
+struct plan_patch {
+	uint64_t address;
+	uint8_t length, bytes[7];
 };
 
 /* F_SEAL_* that go on a memfd once it is mapped. */
@@ -84,6 +91,9 @@ struct plan {
 	struct plan_special special[PLAN_MAX_SPECIAL];
 	uint32_t special_count, region_count, load_count, thread_count, signal_count, timer_count, limit_count,
 		group_count, child_count, posix_timer_count, queued_signal_count, seal_count;
+	struct plan_patch patches[PLAN_MAX_PATCHES];
+	uint32_t patch_count;
+	uint32_t foreign_vdso; /* the program's [vdso] and [vvar] are ordinary memory now */
 	struct plan_seal *seals;
 	struct plan_region *regions;
 	struct plan_load *loads;

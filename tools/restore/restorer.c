@@ -201,6 +201,12 @@ static void load_pages(const struct plan *plan)
 	}
 }
 
+static void patch_memory(const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->patch_count; i++)
+		memcpy((void *)plan->patches[i].address, plan->patches[i].bytes, plan->patches[i].length);
+}
+
 static void protect_regions(const struct plan *plan)
 {
 	for (uint32_t i = 0; i < plan->region_count; i++) {
@@ -499,6 +505,7 @@ void restorer_main(struct plan *plan)
 	map_regions(plan);
 	finish_shared_memory(plan);
 	load_pages(plan);
+	patch_memory(plan);
 	protect_regions(plan);
 	set_mm_map(plan);
 	set_signals(plan);
