@@ -16,6 +16,7 @@
 #include "memory.h"
 #include "message.h"
 #include "respct.h"
+#include "start.h"
 #include "sys.h"
 #include "thread.h"
 #include "wait.h"
@@ -24,6 +25,7 @@
 #define TLS_SIZE (64 * 1024)           /* room below the thread pointer, for stray accesses */
 #define RETRY_SUSPENDED_NS 1000000000L /* how often a failing store is tried again */
 #define RESERVE_PAGES 256              /* room made in the log before the stop */
+#define LOOK_AROUND_NS 1000000000L     /* how often to see whether the program is still there */
 #define STUCK_CHECKPOINTS 5            /* stops given up in a row before the user is told */
 #define STUCK_FACTOR 10                /* after a stop given up, the program runs so many times as long */
 
@@ -189,6 +191,19 @@ static void drop_restorer(struct engine *engine)
 	engine->restorer_dropped = true;
 }
 
+/*
+ * The last thread of the program has ended by the system call for threads. The process ends with what
+ * its last thread ends with, which is now this one: it takes over the main thread's code when that was
+ * the only one; other threads, which are libc's, end with 0.
+ */
+static void end_with_program(struct engine *engine)
+{
+	if (!engine->had_more_threads)
+		engine->exit_code = rt_main_thread_status() >> 8;
+	rt_end_store(engine, engine->exit_code << 8);
+	engine->stop = 1;
+}
+
 static int run_checkpoint(struct engine *engine)
 {
 	drop_restorer(engine);
@@ -198,6 +213,8 @@ static int run_checkpoint(struct engine *engine)
 		result = rt_store_settle(engine->store, false);
 		if (result < 0)
 			suspend_protection(engine, result);
+	} else if (result == -ESRCH) {
+		end_with_program(engine);
 	} else if (result == -ETIMEDOUT) {
 		note_stuck(engine);
 	} else {
@@ -229,9 +246,9 @@ static void wait_until_due(struct engine *engine, int64_t due)
 		if (__atomic_load_n(&engine->stop, __ATOMIC_ACQUIRE) || request != engine->served)
 			return;
 		int64_t left = due - rt_monotonic_ns();
-		if (left <= 0)
+		if (left <= 0 || rt_program_has_ended(engine))
 			return;
-		sleep_on(&engine->request, request, left);
+		sleep_on(&engine->request, request, left < LOOK_AROUND_NS ? left : LOOK_AROUND_NS);
 	}
 }
 
@@ -267,7 +284,7 @@ static void checkpoint_thread(void *argument)
 	__atomic_add_fetch(&engine->served, 1, __ATOMIC_ACQ_REL);
 	wake(&engine->served);
 	for (;;)
-		rt_syscall(SYS_exit, 0);
+		rt_syscall(SYS_exit, engine->exit_code);
 }
 
 /* A thread pointer that only has what the compiler may read: its own address, twice. */

@@ -93,6 +93,8 @@ struct engine {
 	uint32_t round;
 	int64_t due_ns; /* when the next checkpoint is due, CLOCK_MONOTONIC; 0: none was planned yet */
 	int tid; /* of the checkpoint thread */
+	int exit_code;         /* the checkpoint thread ends with it, and with it a process of which nothing else is left */
+	bool had_more_threads; /* as of the last stop: than the main thread */
 	struct store *store;
 	struct descriptor_table *descriptors;
 	struct manifest_writer manifest;
@@ -157,8 +159,12 @@ void rt_checkpoint_stop(struct engine *engine);
 
 /* ---- quiesce.c ---- */
 
-/* Brings every thread of the program to a stop. -ETIMEDOUT: one could not be stopped; all run on. */
+/* Brings every thread of the program to a stop. -ETIMEDOUT: one could not be stopped; all run on.
+ * -ESRCH: there is none left. */
 int rt_quiesce(struct engine *engine);
+
+/* Whether all threads of the program have ended, so that only the checkpoint thread is left. */
+bool rt_program_has_ended(const struct engine *engine);
 
 /* Lets them go. */
 void rt_resume_threads(struct engine *engine);
@@ -198,6 +204,9 @@ bool rt_expiry_was_taken(const struct engine *engine, int timer);
 
 /* In the stop: MANIFEST_QUEUED_SIGNAL records. */
 void rt_write_signals_pending(struct engine *engine, struct manifest_writer *writer);
+
+/* What the main thread ended with, as wait(2) encodes it. */
+int rt_main_thread_status(void);
 
 /* ---- capture/timers.c ---- */
 

@@ -262,6 +262,23 @@ static void open_gate(struct engine *engine)
 	rt_syscall(SYS_futex, &engine->gate, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Whether no thread of the program is left: the last one did not end the process, only itself. */
+static bool has_ended(const struct engine *engine)
+{
+	for (int i = 0; i < engine->thread_count; i++)
+		if (!engine->threads[i].exited)
+			return false;
+	return true;
+}
+
+bool rt_program_has_ended(const struct engine *engine)
+{
+	struct stat status;
+	/* "." and "..", the main thread, which the kernel keeps, and the checkpoint thread. */
+	return rt_sys_fstat(engine->task_dir, &status) == 0 && status.st_nlink == 4 &&
+	       has_exited(engine, rt_root.pid);
+}
+
 int rt_quiesce(struct engine *engine)
 {
 	int result = list_threads(engine);
@@ -294,6 +311,11 @@ int rt_quiesce(struct engine *engine)
 		open_gate(engine);
 		return result;
 	}
+	if (has_ended(engine)) {
+		open_gate(engine);
+		return -ESRCH;
+	}
+	engine->had_more_threads = engine->thread_count > 1;
 	learn_stragglers(engine);
 	return 0;
 }

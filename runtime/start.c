@@ -223,6 +223,11 @@ void rt_finish(int wait_status)
 		return;
 	struct engine *engine = rt_root.engine;
 	rt_checkpoint_stop(engine);
+	rt_end_store(engine, wait_status);
+}
+
+void rt_end_store(struct engine *engine, int wait_status)
+{
 	rt_store_set_ended(engine->store, wait_status);
 	char path[PATH_MAX + 8];
 	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);

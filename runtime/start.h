@@ -17,6 +17,9 @@ void rt_finish(int wait_status);
 /* Before a fork: from now on another process may write the memory that is mapped shared. */
 void rt_note_fork(void);
 
+/* The half of it that writes the store; no checkpoint may be going on. Any thread. */
+void rt_end_store(struct engine *engine, int wait_status);
+
 /* In a fork child: it runs on unprotected. */
 void rt_leave_child(void);
 

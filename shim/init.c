@@ -1,7 +1,9 @@
 /* Where the runtime is started, ended and left behind in children. */
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "next.h"
@@ -20,6 +22,14 @@ static void finish_at_exit(int code, void *unused)
 	rt_finish(EXIT_STATUS(code));
 }
 
+static int quick_exit_code;
+
+/* The same for quick_exit(). */
+static void finish_at_quick_exit(void)
+{
+	rt_finish(EXIT_STATUS(quick_exit_code));
+}
+
 __attribute__((constructor)) static void start_runtime(void)
 {
 	rt_start();
@@ -27,6 +37,7 @@ __attribute__((constructor)) static void start_runtime(void)
 		return;
 	pthread_atfork(rt_note_fork, NULL, rt_leave_child);
 	on_exit(finish_at_exit, NULL);
+	at_quick_exit(finish_at_quick_exit);
 }
 
 SHIM_EXPORT void _exit(int code)
@@ -41,17 +52,24 @@ SHIM_EXPORT void _Exit(int code)
 	_exit(code);
 }
 
-static int quick_exit_code;
-
-static void finish_at_quick_exit(void)
-{
-	rt_finish(EXIT_STATUS(quick_exit_code));
-}
-
 SHIM_EXPORT void quick_exit(int code)
 {
 	quick_exit_code = code;
-	at_quick_exit(finish_at_quick_exit);
 	SHIM_NEXT(quick_exit)(code);
 	__builtin_unreachable();
+}
+
+/* Programs that leave by the system call; the rest is passed on. */
+SHIM_EXPORT long syscall(long number, ...)
+{
+	va_list list;
+	long arguments[6];
+	va_start(list, number);
+	for (int i = 0; i < 6; i++)
+		arguments[i] = va_arg(list, long);
+	va_end(list);
+	if (number == SYS_exit_group)
+		rt_finish(EXIT_STATUS(arguments[0]));
+	return SHIM_NEXT(syscall)(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+				  arguments[5]);
 }

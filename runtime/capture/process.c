@@ -73,6 +73,18 @@ uint64_t rt_process_start_time(void)
 	return fields[22];
 }
 
+int rt_main_thread_status(void)
+{
+	char text[2048];
+	uint64_t fields[64] = {0};
+	ssize_t length = read_whole("/proc/self/stat", text, sizeof(text) - 1);
+	if (length <= 0)
+		return 0;
+	text[length] = '\0';
+	parse_stat(text, fields, 52);
+	return (int)fields[52];
+}
+
 static int read_boundaries(struct manifest_process *process)
 {
 	char text[2048];

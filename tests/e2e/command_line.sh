@@ -570,6 +570,67 @@ test_exec()
 	finish 8
 }
 
+# ---- ways to end ----
+
+# ends HOW: as without respct, and the store says so.
+ends()
+{
+	: >go
+	"$helpers/ender" "$1" >out
+	expected=$?
+	rm -rf "$store"
+	start "$helpers/ender" "$1"
+	: >go
+	wait "$child"
+	status=$?
+	[ $status -eq $expected ] || fail "$1: exit status $status instead of $expected"
+	cmp -s out output || fail "$1: the output is $(cat output) instead of $(cat out)"
+	[ "$(value state)" = ended ] && [ "$(value exit_status)" = "$expected" ] ||
+		fail "$1: the store says $(value state), $(value exit_status)"
+	[ ! -e "$store/pid" ] || fail "$1: the pid file is still there"
+	refused 125 "ended by itself with status $expected: nothing to restore" "$restore" "$store"
+}
+
+test_ways_to_end()
+{
+	for how in return exit _exit _Exit quick_exit exit_group raw-exit thread-exit thread-last thread-last-raw; do
+		ends "$how"
+	done
+	RESPCT_INTERVAL_MS=3600000 "$respct" run --fresh --store "$store" -- "$helpers/ender" raw-exit >output 2>errors
+	status=$?
+	[ $status -eq 7 ] || fail "with rare checkpoints: exit status $status instead of 7"
+	[ "$(value exit_status)" = 7 ] || fail "with rare checkpoints: the store says $(value exit_status)"
+}
+
+# The same in a restored process.
+test_ways_to_end_restored()
+{
+	for how in return quick_exit exit_group raw-exit thread-exit; do
+		: >go
+		"$helpers/ender" "$how" >out
+		expected=$?
+		rm -rf "$store"
+		start "$helpers/ender" "$how"
+		kill_program
+		start_restored "$(value epoch)"
+		: >go
+		wait "$child"
+		status=$?
+		[ $status -eq $expected ] || fail "$how: exit status $status instead of $expected"
+		[ "$(value state)" = ended ] || fail "$how: the store says $(value state)"
+	done
+}
+
+test_ended_in_list()
+{
+	RESPCT_QUIET=1 "$respct" run -- sh -c 'echo $RESPCT_STORE; exit 6' >default 2>err || true
+	default=$(cat default)
+	[ -d "$default" ] || fail "no store at \"$default\""
+	"$respct" ls >out
+	rm -rf "$default"
+	grep -q "^ended, 6 .*$default" out || fail "ls says: $(grep "$default" out)"
+}
+
 # ---- crashes of its own ----
 
 # crash HOW: crasher under respct until its first checkpoint, then it crashes; sets $status.

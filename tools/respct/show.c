@@ -169,14 +169,20 @@ static void print_row(const char *base, const char *name)
 	struct timespec now;
 	snprintf(path, sizeof(path), "%s/%s", base, name);
 	if (rt_store_open(path, false, 3, &store, NULL) < 0) {
-		printf("%-9s %8s %10s  %s\n", "damaged", "-", "-", path);
+		printf("%-10s %8s %10s  %s\n", "damaged", "-", "-", path);
 		return;
 	}
 	rt_store_status(store, &status);
 	clock_gettime(CLOCK_REALTIME, &now);
-	const char *state = live_process(path) ? "alive" : status.state == STORE_RUNNING ? "crashed" : state_name(status.state);
+	int pid = live_process(path);
+	const char *state = pid ? "alive" : status.state == STORE_RUNNING ? "crashed" : state_name(status.state);
 	double age = status.epoch ? (double)(now.tv_sec * NS_PER_S + now.tv_nsec - status.commit_time_ns) / 1e9 : 0;
-	printf("%-9s %8.1fs %7.1f MiB  %s\n", state, age, (double)status.bytes_on_media / (1 << 20), path);
+	char ended[32];
+	if (!pid && status.state == STORE_ENDED) {
+		snprintf(ended, sizeof(ended), "ended, %d", WEXITSTATUS(status.exit_status));
+		state = ended;
+	}
+	printf("%-10s %8.1fs %7.1f MiB  %s\n", state, age, (double)status.bytes_on_media / (1 << 20), path);
 	rt_store_close(store);
 }
 
@@ -198,7 +204,7 @@ int command_ls(int argc, char **argv)
 	int count = scandir(base, &entries, NULL, alphasort);
 	if (count < 0)
 		refuse("%s: %s", base, strerror(errno));
-	printf("%-9s %9s %11s  %s\n", "STATE", "AGE", "SIZE", "STORE");
+	printf("%-10s %9s %11s  %s\n", "STATE", "AGE", "SIZE", "STORE");
 	for (int i = 0; i < count; i++) {
 		if (entries[i]->d_name[0] != '.')
 			print_row(base, entries[i]->d_name);
