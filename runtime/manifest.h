@@ -59,6 +59,7 @@ struct manifest_process {
 	uint64_t vdso_start, vdso_end; /* [vdso]; 0 when there was none */
 	uint64_t vvar_start, vvar_end; /* [vvar] and [vvar_vclock], adjacent */
 	uint64_t no_new_privs;
+	int32_t process_group, session; /* numbers; equal to `pid` for their leaders */
 	uint64_t pending; /* signals pending for the process, those apart that are MANIFEST_QUEUED_SIGNAL; bit
 			   * n - 1 is signal n */
 };

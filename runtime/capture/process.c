@@ -180,6 +180,8 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	rt_syscall(SYS_umask, process.umask);
 	process.thread_count = (uint32_t)engine->thread_count;
 	process.dumpable = (uint32_t)rt_syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+	process.process_group = (int32_t)rt_syscall(SYS_getpgid, 0);
+	process.session = (int32_t)rt_syscall(SYS_getsid, 0);
 	process.personality = (uint32_t)rt_syscall(SYS_personality, 0xffffffff);
 	process.no_new_privs = (uint64_t)rt_syscall(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
 	process.pending = numbers_only(engine, engine->process_pending);

@@ -31,7 +31,8 @@ enum descriptor_kind {
 	DESCRIPTOR_DELETED = 3,      /* a file without a name, memfd too; struct descriptor_file + contents */
 	DESCRIPTOR_DIRECTORY = 4,    /* opened by name; struct descriptor_file */
 	DESCRIPTOR_DEVICE = 5,       /* memory or block device, by name; struct descriptor_file */
-	DESCRIPTOR_TERMINAL = 6,     /* respct-restore's own 0, 1 or 2; no payload */
+	DESCRIPTOR_TERMINAL = 6,     /* respct-restore's own 0, 1 or 2, or the slave of a master in the process;
+				      * struct descriptor_terminal */
 	DESCRIPTOR_PATH = 7,         /* O_PATH; opened by name; no payload */
 	DESCRIPTOR_PIPE = 8,         /* struct descriptor_pipe + messages */
 	DESCRIPTOR_FIFO = 9,         /* opened by name; struct descriptor_pipe + messages */
@@ -44,6 +45,7 @@ enum descriptor_kind {
 	DESCRIPTOR_UNCONNECTED = 16, /* datagram, or stream before connect(); struct descriptor_socket */
 	DESCRIPTOR_PAIR = 17,       /* socketpair() within the process; struct descriptor_socket + messages */
 	DESCRIPTOR_CONNECTION = 18, /* to the outside; reads as closed; struct descriptor_connection */
+	DESCRIPTOR_MASTER = 19,     /* the master of a pseudo-terminal; struct descriptor_terminal */
 	DESCRIPTOR_KINDS            /* one more than the last */
 };
 
@@ -95,6 +97,19 @@ struct descriptor_pipe {
 	uint32_t capacity; /* F_GETPIPE_SZ, bytes */
 	uint32_t packets;  /* 1: an end that writes is O_DIRECT */
 	uint32_t zero;
+};
+
+/* TERMINAL, MASTER. */
+struct descriptor_terminal {
+	uint32_t input_flags, output_flags, control_flags, local_flags; /* the kernel's struct termios2 */
+	uint8_t line_discipline;
+	uint8_t control_characters[19];
+	uint32_t input_speed, output_speed; /* baud */
+	uint16_t rows, columns;             /* window size; 0: not known */
+	int32_t index;                      /* of a pseudo-terminal: the N of /dev/pts/N; -1: it is none */
+	uint32_t locked;                    /* MASTER: its slave may not be opened yet (TIOCSPTLCK) */
+	uint32_t packets;                   /* MASTER: packet mode (TIOCPKT) */
+	uint32_t unread;                    /* MASTER: bytes that were not read; they are lost */
 };
 
 struct descriptor_eventfd {

@@ -51,8 +51,8 @@ static uint32_t recognise_character_device(struct descriptor *descriptor, const 
 	struct termios settings;
 	if (major(descriptor->device_number) == MEMORY_DEVICES)
 		return DESCRIPTOR_DEVICE;
-	if (!ends_with(name, "ptmx") && rt_sys_ioctl(descriptor->number, TCGETS, &settings) == 0)
-		return DESCRIPTOR_TERMINAL;
+	if (rt_sys_ioctl(descriptor->number, TCGETS, &settings) == 0)
+		return ends_with(name, "ptmx") ? DESCRIPTOR_MASTER : DESCRIPTOR_TERMINAL;
 	descriptor->reason = "cannot be restored: the state of this device is not known";
 	return DESCRIPTOR_LOST;
 }

@@ -127,7 +127,8 @@ void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descr
 int rt_descriptor_gather_sockets(struct descriptor_table *table);
 
 typedef int descriptor_capture(struct descriptor_table *, struct descriptor *, struct manifest_writer *);
-descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt_descriptor_capture_pipe;
+descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt_descriptor_capture_pipe,
+	rt_descriptor_capture_terminal;
 descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
 	rt_descriptor_capture_signalfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
 descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;

@@ -31,7 +31,7 @@ static const struct {
 	[DESCRIPTOR_DELETED] = {restore_open_deleted, NULL},
 	[DESCRIPTOR_DIRECTORY] = {restore_open_directory, NULL},
 	[DESCRIPTOR_DEVICE] = {restore_open_device, NULL},
-	[DESCRIPTOR_TERMINAL] = {restore_open_terminal, NULL},
+	[DESCRIPTOR_TERMINAL] = {restore_open_terminal, restore_commit_terminal},
 	[DESCRIPTOR_PATH] = {restore_open_path, NULL},
 	[DESCRIPTOR_PIPE] = {restore_open_pipe, NULL},
 	[DESCRIPTOR_FIFO] = {restore_open_pipe, restore_commit_fifo},
@@ -44,6 +44,7 @@ static const struct {
 	[DESCRIPTOR_UNCONNECTED] = {restore_open_socket, restore_commit_socket},
 	[DESCRIPTOR_PAIR] = {restore_open_pair, NULL},
 	[DESCRIPTOR_CONNECTION] = {restore_open_connection, NULL},
+	[DESCRIPTOR_MASTER] = {restore_open_master, NULL},
 };
 
 /* ---- messages ---- */

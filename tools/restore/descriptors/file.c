@@ -304,7 +304,7 @@ bool restore_is_stand_in(struct restoration *restoration, const struct entry *en
 		first = restore_find(restoration, entry->record.shared_with);
 	switch (first->record.kind) {
 	case DESCRIPTOR_TERMINAL:
-		return true;
+		return restore_master_of(restoration, first) == NULL;
 	case DESCRIPTOR_PIPE:
 		return !PAYLOAD(first, struct descriptor_pipe)->inside;
 	case DESCRIPTOR_CONNECTION: /* a service's output to the journal, a child of a job runner */
@@ -312,16 +312,4 @@ bool restore_is_stand_in(struct restoration *restoration, const struct entry *en
 	default:
 		return false;
 	}
-}
-
-/* A terminal on a number above 2 that shares nothing with 0, 1 or 2: by direction. */
-int restore_open_terminal(struct restoration *restoration, struct entry *entry)
-{
-	int access = (int)entry->record.flags & O_ACCMODE;
-	if (access != O_RDWR)
-		return restore_stand_in(restoration, entry, access == O_RDONLY ? 0 : 1);
-	for (int i = 0; i < 3; i++)
-		if (isatty(restoration->own[i]))
-			return restore_stand_in(restoration, entry, i);
-	return restore_stand_in(restoration, entry, 0);
 }

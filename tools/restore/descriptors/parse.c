@@ -141,7 +141,7 @@ static const struct {
 	[DESCRIPTOR_DELETED] = {sizeof(struct descriptor_file), valid_deleted},
 	[DESCRIPTOR_DIRECTORY] = {sizeof(struct descriptor_file), valid_file},
 	[DESCRIPTOR_DEVICE] = {sizeof(struct descriptor_file), valid_file},
-	[DESCRIPTOR_TERMINAL] = {0, valid_nothing},
+	[DESCRIPTOR_TERMINAL] = {sizeof(struct descriptor_terminal), valid_nothing},
 	[DESCRIPTOR_PATH] = {0, valid_path},
 	[DESCRIPTOR_PIPE] = {sizeof(struct descriptor_pipe), valid_pipe},
 	[DESCRIPTOR_FIFO] = {sizeof(struct descriptor_pipe), valid_fifo},
@@ -154,6 +154,7 @@ static const struct {
 	[DESCRIPTOR_UNCONNECTED] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_PAIR] = {sizeof(struct descriptor_socket), valid_pair},
 	[DESCRIPTOR_CONNECTION] = {sizeof(struct descriptor_connection), valid_connection},
+	[DESCRIPTOR_MASTER] = {sizeof(struct descriptor_terminal), valid_nothing},
 };
 
 /* ---- records ---- */

@@ -79,11 +79,14 @@ void restore_attach_epoll(struct restoration *restoration, const struct entry *e
 typedef int restore_step(struct restoration *, struct entry *);
 
 restore_step restore_open_regular, restore_open_deleted, restore_open_directory, restore_open_device,
-	restore_open_path, restore_open_terminal, restore_open_pipe;
+	restore_open_path, restore_open_terminal, restore_open_master, restore_open_pipe;
 restore_step restore_open_eventfd, restore_open_timerfd, restore_open_signalfd, restore_open_inotify,
 	restore_open_epoll;
 restore_step restore_open_socket, restore_open_pair, restore_open_connection;
-restore_step restore_commit_regular, restore_commit_fifo, restore_commit_socket;
+restore_step restore_commit_regular, restore_commit_fifo, restore_commit_socket, restore_commit_terminal;
+
+/* The master within the process that this slave of a pseudo-terminal belongs to, or NULL. */
+struct entry *restore_master_of(struct restoration *restoration, const struct entry *entry);
 
 /* Whether `entry` is 0, 1 or 2 and becomes our own, even when it shares another's description. */
 bool restore_is_stand_in(struct restoration *restoration, const struct entry *entry);
