@@ -158,7 +158,12 @@ static void suspend_protection(struct engine *engine, int error)
 	if (engine->suspended)
 		return;
 	engine->suspended = true;
-	rt_say("%s: %s: running unprotected since the last checkpoint", rt_root.directory, rt_error_text(error));
+	if (error == -ENOMEM && rt_memory_is_limited())
+		rt_say("%s: the program's limit of memory (ulimit -v, ulimit -d) leaves no room for protection: running "
+		       "unprotected since the last checkpoint",
+		       rt_root.directory);
+	else
+		rt_say("%s: %s: running unprotected since the last checkpoint", rt_root.directory, rt_error_text(error));
 }
 
 static void note_success(struct engine *engine)

@@ -7,6 +7,7 @@
 #ifndef RT_MEMORY_H
 #define RT_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -25,5 +26,11 @@ void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes);
 void *rt_memory_map_file(int fd, size_t bytes, off_t offset, int prot, int flags, int *error);
 
 void rt_memory_unmap(void *block, size_t bytes);
+
+/* Bytes of address space that the runtime has mapped. Any thread. */
+size_t rt_memory_used(void);
+
+/* Whether the process has a limit of its memory (ulimit -v, ulimit -d). Any thread. */
+bool rt_memory_is_limited(void);
 
 #endif

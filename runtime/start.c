@@ -130,6 +130,12 @@ static void load_libpmem_for(const char *path)
 		close(fd);
 }
 
+/* What to do about an error, if that is known. */
+static const char *advice(int error)
+{
+	return error == -ENOMEM && rt_memory_is_limited() ? ": raise the program's limit (ulimit -v, ulimit -d)" : "";
+}
+
 /* Opens the store for a new run. NULL: this process is to run unprotected. */
 static struct store *open_store(const char *path)
 {
@@ -146,7 +152,7 @@ static struct store *open_store(const char *path)
 	if (result == -EBUSY)
 		rt_refuse("%s: in use by process %d", path, holder);
 	if (result < 0)
-		rt_refuse("%s: %s", path, rt_store_problem());
+		rt_refuse("%s: %s%s", path, rt_store_problem(), advice(result));
 	rt_store_status(store, &status);
 	bool executed = status.owner_pid == getpid() && status.owner_start == rt_process_start_time();
 	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !executed)
@@ -188,10 +194,10 @@ static void protect(const char *path)
 	if (result == 0)
 		result = rt_straggler_install(rt_options.signal);
 	if (result < 0)
-		rt_refuse("cannot start: %s", rt_error_text(result));
+		rt_refuse("cannot start: %s%s", rt_error_text(result), advice(result));
 	result = rt_engine_open(store, &engine, &step);
 	if (result < 0)
-		rt_refuse("cannot start: %s: %s", step, rt_error_text(result));
+		rt_refuse("cannot start: %s: %s%s", step, rt_error_text(result), advice(result));
 	rt_crash_clear(engine);
 	write_pid_file();
 	mark_environment();

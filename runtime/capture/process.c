@@ -276,6 +276,10 @@ static void write_limits(struct manifest_writer *writer)
 			continue;
 		struct manifest_limit record = {
 			.resource = resource, .soft = limit.rlim_cur, .hard = limit.rlim_max};
+		/* What the runtime has mapped is on top of the program's (memory.c), and is another time. */
+		if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit.rlim_cur < limit.rlim_max &&
+		    limit.rlim_cur > rt_memory_used())
+			record.soft -= rt_memory_used();
 		rt_manifest_add(writer, MANIFEST_LIMIT, &record, sizeof(record));
 	}
 }

@@ -833,6 +833,25 @@ test_commit_time()
 	finish 0
 }
 
+# A reservation of 1 TiB with a few pages in it takes no room in the store.
+test_sparse_store()
+{
+	start "$build/tests/victims/sparse_huge" 300
+	await 30 epoch_above 4
+	[ "$(value pages)" -lt 4000 ] || fail "$(value pages) pages in the store"
+	size=$(du -sk "$store" | cut -f 1)
+	[ "$size" -lt 65536 ] || fail "the store takes $size KiB"
+	kill -9 $child
+	wait $child
+}
+
+# A limit that leaves no room is named.
+test_memory_limit()
+{
+	ulimit -v 60000
+	refused 125 'ulimit -v' "$respct" run --store "$store" -- true
+}
+
 test_durability_power()
 {
 	rm -f go

@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/ipc.h>
 #include <sys/prctl.h>
@@ -251,12 +252,31 @@ static void set_signals(const struct plan *plan)
 	}
 }
 
+static bool limits_memory(const struct manifest_limit *limit)
+{
+	return limit->resource == RLIMIT_AS || limit->resource == RLIMIT_DATA;
+}
+
 /* A limit that may not be raised again stays as it is; one that may not be lowered does not exist. */
-static void set_limits(const struct plan *plan)
+static void set_limit(const struct manifest_limit *limit, uint64_t room)
+{
+	struct rlimit wanted = {limit->soft, limit->hard};
+	if (wanted.rlim_cur < wanted.rlim_max)
+		wanted.rlim_cur = wanted.rlim_max - wanted.rlim_cur > room ? wanted.rlim_cur + room : wanted.rlim_max;
+	rt_syscall(SYS_prlimit64, 0, limit->resource, &wanted, NULL);
+}
+
+/*
+ * Soft limits of memory go up with what the runtime maps when it starts, so they come before that;
+ * those that cannot, after it. The restorer is still there and counts.
+ */
+static void set_limits(const struct plan *plan, bool started)
 {
 	for (uint32_t i = 0; i < plan->limit_count; i++) {
-		struct rlimit limit = {plan->limits[i].soft, plan->limits[i].hard};
-		rt_syscall(SYS_prlimit64, 0, plan->limits[i].resource, &limit, NULL);
+		const struct manifest_limit *limit = &plan->limits[i];
+		bool after = limits_memory(limit) && limit->soft == limit->hard;
+		if (after == started)
+			set_limit(limit, limits_memory(limit) ? plan->block_end - RT_RESTORER_BASE : 0);
 	}
 }
 
@@ -510,7 +530,7 @@ void restorer_main(struct plan *plan)
 	set_mm_map(plan);
 	set_signals(plan);
 	close_own_descriptors(plan);
-	set_limits(plan);
+	set_limits(plan, false);
 
 	const struct manifest_thread *self = &plan->threads[0].state;
 	rt_syscall(SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, self->tls_base);
@@ -522,6 +542,7 @@ void restorer_main(struct plan *plan)
 	int result = resume(&plan->resume);
 	if (result < 0)
 		fail(plan->resume.problem, 0, result);
+	set_limits(plan, true);
 	make_signals_pending(plan);
 	set_timers(plan);
 	make_posix_timers(plan);
