@@ -19,6 +19,7 @@
 #include "start.h"
 #include "sys.h"
 #include "thread.h"
+#include "undo.h"
 #include "wait.h"
 
 #define STACK_SIZE (512 * 1024)
@@ -138,6 +139,7 @@ static int take_checkpoint(struct engine *engine)
 	if (result < 0)
 		return result;
 	engine->epoch_open = false;
+	rt_undo_committed(engine);
 	swap_regions(engine);
 	engine->statistics.checkpoints++;
 	rt_descriptors_report(engine->descriptors);

@@ -9,6 +9,7 @@
 #include "start.h"
 #include "sys.h"
 #include "thread.h"
+#include "undo.h"
 
 #define MAX_STORE_DESCRIPTORS 16
 
@@ -116,6 +117,7 @@ int rt_engine_open(struct store *store, struct engine **result_engine, const cha
 	*step = "tracker";
 	if ((result = rt_track_open(engine->pagemap_fd, engine->uffd, &engine->tracker)) < 0)
 		return result;
+	engine->undo = rt_undo_start(engine);
 	*result_engine = engine;
 	return 0;
 }

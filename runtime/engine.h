@@ -97,6 +97,7 @@ struct engine {
 	bool had_more_threads; /* as of the last stop: than the main thread */
 	struct store *store;
 	struct descriptor_table *descriptors;
+	struct rt_undo *undo; /* NULL: changes of files are not undone; program threads enter by undo.h */
 	struct manifest_writer manifest;
 	struct region_table regions;          /* as of the last walk */
 	struct region_table captured_regions; /* as of the last capture: what the store covers */

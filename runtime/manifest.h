@@ -31,6 +31,7 @@ enum manifest_kind {
 	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, ascending by id */
 	MANIFEST_QUEUED_SIGNAL = 13, /* struct manifest_queued_signal, in the order of their receipt */
 	MANIFEST_SEGMENT = 14,     /* struct manifest_segment, one per attached System V segment */
+	MANIFEST_UNDO = 15,        /* struct manifest_undo: what leads files back to this checkpoint */
 };
 
 struct manifest_record {
@@ -183,6 +184,13 @@ struct manifest_segment {
 	int32_t key;            /* key_t; 0: IPC_PRIVATE */
 	uint32_t mode;          /* shm_perm.mode, with SHM_DEST once it is marked to be removed */
 	int32_t creator;        /* shm_cpid */
+};
+
+/* Where the records of the undo log begin that lead back to this checkpoint; see store/undo_log.h. */
+struct manifest_undo {
+	uint64_t id;         /* of the log; 0: there is none */
+	uint64_t generation; /* of the file */
+	uint64_t offset;     /* in that file, bytes */
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

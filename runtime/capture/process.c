@@ -18,6 +18,7 @@
 #include "sys.h"
 #include "thread.h"
 #include "uapi.h"
+#include "undo.h"
 
 #define MAX_AUXV 1024
 #define MAX_GROUPS 1024
@@ -345,6 +346,7 @@ int rt_capture_process(struct engine *engine)
 	rt_write_signals_pending(engine, writer);
 	write_limits(writer);
 	write_groups(writer);
+	rt_undo_capture(engine, writer);
 	int result = rt_capture_timers(engine, writer);
 	if (result == 0)
 		result = rt_capture_children(engine, writer);

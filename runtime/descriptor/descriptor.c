@@ -158,6 +158,24 @@ static int compact_names(struct descriptor_table *table)
 	return 0;
 }
 
+/* In the image: what was noted before a checkpoint is not noted again by the restored process. */
+static uint32_t directory_renames;
+
+void rt_descriptors_note_directory_renamed(void)
+{
+	__atomic_add_fetch(&directory_renames, 1, __ATOMIC_RELEASE);
+}
+
+static void refresh_names_of_renamed(struct descriptor_table *table)
+{
+	uint32_t renames = __atomic_load_n(&directory_renames, __ATOMIC_ACQUIRE);
+	if (renames == table->renames_seen)
+		return;
+	table->renames_seen = renames;
+	for (size_t i = 0; i < table->count; i++)
+		table->entries[i].name_stale = true;
+}
+
 static void refresh_some_names(struct descriptor_table *table)
 {
 	for (size_t i = 0; i < NAMES_REFRESHED && i < table->count; i++) {
@@ -410,6 +428,7 @@ static bool may_have_changed(const struct descriptor *descriptor, bool pairs_cha
 static int refresh(struct descriptor_table *table)
 {
 	validate_known(table);
+	refresh_names_of_renamed(table);
 	if (!know_all(table)) {
 		int result = find_new(table);
 		if (result < 0)

@@ -241,6 +241,10 @@ int rt_descriptors_capture(struct descriptor_table *table, struct manifest_write
 /* After the resume: says what the last capture found and could not protect, each thing once. */
 void rt_descriptors_report(struct descriptor_table *table);
 
+/* A directory has been renamed: the names of what is open in it are read again by the next capture. Any
+ * thread, lock-free. */
+void rt_descriptors_note_directory_renamed(void);
+
 /* Tells of a socketpair(), for which the kernel has no question. Called by the shim on program
  * threads; lock-free, safe at any time. Inode numbers as in fstat(). */
 void rt_descriptors_note_pair(uint64_t inode_a, uint64_t inode_b);

@@ -70,6 +70,7 @@ struct descriptor_table {
 	struct descriptor_block names[2]; /* paths; prepare copies from one to the other */
 	int name_block;
 	size_t names_used;
+	uint32_t renames_seen; /* of rt_descriptors_note_directory_renamed() */
 	size_t refresh_next; /* entry whose name prepare reads again next */
 
 	struct descriptor_block settings; /* struct descriptor_socket[]; read again by each prepare */

@@ -276,6 +276,10 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 		printf("thread %d \"%.16s\" at %012lx\n", thread->tid, thread->name, (unsigned long)thread->context);
 	} else if (kind == MANIFEST_DESCRIPTOR && length >= sizeof(struct manifest_descriptor)) {
 		print_descriptor(payload, length);
+	} else if (kind == MANIFEST_UNDO && length == sizeof(struct manifest_undo)) {
+		const struct manifest_undo *undo = payload;
+		printf("undo log from file %lu, byte %lu on\n", (unsigned long)undo->generation,
+		       (unsigned long)undo->offset);
 	} else if (kind == MANIFEST_SIGNAL && length == sizeof(struct manifest_signal)) {
 		const struct manifest_signal *action = payload;
 		printf("signal %u %s\n", action->number, action->handler == 1 ? "ignored" : "caught");

@@ -16,6 +16,7 @@
 #include "build_id.h"
 #include "common/report.h"
 #include "layout.h"
+#include "restore/descriptors/replaced.h"
 #include "sys.h"
 #include "restore/descriptors/object.h"
 #include "shared.h"
@@ -32,7 +33,7 @@ extern const char restorer_blob[], restorer_blob_end[];
 
 static bool is_unchanged(const struct stat *status, uint64_t inode, uint64_t size, int64_t mtime_ns)
 {
-	return S_ISREG(status->st_mode) && status->st_ino == inode && (uint64_t)status->st_size == size &&
+	return S_ISREG(status->st_mode) && restore_is_same_inode(inode, status->st_ino) && (uint64_t)status->st_size == size &&
 	       status->st_mtim.tv_sec * 1000000000L + status->st_mtim.tv_nsec == mtime_ns;
 }
 
@@ -42,7 +43,7 @@ static void check_region_file(const struct manifest_region *region, const char *
 	if (stat(path, &status) < 0)
 		refuse("%s: mapped by the program, and now: %s", path, strerror(errno));
 	bool same = region->kind == REGION_FILE_SHARED
-			    ? status.st_ino == region->inode && (uint64_t)status.st_size >= region->size
+			    ? restore_is_same_inode(region->inode, status.st_ino) && (uint64_t)status.st_size >= region->size
 			    : is_unchanged(&status, region->inode, region->size, region->mtime_ns) ||
 				      file_has_build_id(path, region->build_id);
 	if (!same)

@@ -106,6 +106,11 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_QUEUED_SIGNAL:
 		image->queued_signal_count++;
 		return length == sizeof(struct manifest_queued_signal);
+	case MANIFEST_UNDO:
+		if (length != sizeof(image->undo))
+			return false;
+		memcpy(&image->undo, payload, sizeof(image->undo));
+		return true;
 	case MANIFEST_GROUPS:
 		image->groups = payload;
 		image->group_count = length / sizeof(uint32_t);

@@ -21,6 +21,7 @@ struct image {
 	const void *auxv;
 	uint32_t auxv_length;
 	const char *cwd, *executable;
+	struct manifest_undo undo; /* id 0: nothing of files is to be undone */
 	int highest_descriptor;
 };
 

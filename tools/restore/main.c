@@ -18,6 +18,7 @@
 #include "restore/descriptors/descriptors.h"
 #include "image.h"
 #include "process.h"
+#include "undo.h"
 #include "shared.h"
 
 #define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
@@ -104,6 +105,7 @@ static void become(void *argument)
 	image_open(&image, directory, lowest_fd);
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
+	undo_changes(&image, directory, lowest_fd);
 	check_files(&image);
 	shared_make(&image, lowest_fd);
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);

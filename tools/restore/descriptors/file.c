@@ -15,6 +15,7 @@
 
 #include "restore/descriptors/object.h"
 #include "restore/descriptors/private.h"
+#include "restore/descriptors/replaced.h"
 
 #define FILE_FLAGS (O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC | O_NOATIME | O_LARGEFILE)
 #define NOT_A_MEMFD (~0U)
@@ -92,7 +93,7 @@ static int check_regular(struct restoration *restoration, const struct entry *en
 			 const struct stat *status)
 {
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
-	if (!S_ISREG(status->st_mode) || status->st_ino != entry->record.inode)
+	if (!S_ISREG(status->st_mode) || !restore_is_same_inode(entry->record.inode, status->st_ino))
 		return restore_refuse(
 			restoration,
 			"%s, which the program had open, has been replaced since the checkpoint; "
