@@ -44,6 +44,7 @@ struct manifest_process {
 	uint64_t epoch;         /* the checkpoint's number */
 	int64_t realtime_ns;    /* CLOCK_REALTIME when the threads stood still, ns */
 	int64_t monotonic_ns;   /* CLOCK_MONOTONIC at the same instant, ns */
+	int64_t boottime_ns;    /* CLOCK_BOOTTIME at the same instant, ns */
 	uint64_t root_address;  /* struct rt_root in the image */
 	uint64_t resume_entry;  /* rt_resume() in the image */
 	int32_t pid;

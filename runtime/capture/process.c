@@ -171,6 +171,7 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	struct manifest_process process = engine->facts->process;
 	process.realtime_ns = clock_ns(CLOCK_REALTIME);
 	process.monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+	process.boottime_ns = clock_ns(CLOCK_BOOTTIME);
 	process.root_address = (uint64_t)&rt_root;
 	process.resume_entry = (uint64_t)rt_resume;
 	process.pid = rt_root.pid;

@@ -833,6 +833,22 @@ test_commit_time()
 	finish 0
 }
 
+# A program that began in a time namespace hours ahead is restored as after a restart of the machine.
+test_clock_after_reboot()
+{
+	ahead='unshare --user --map-current-user --time --monotonic 36000 --boottime 72000 --fork'
+	$ahead true 2>err || skip "no time namespace: $(cat err)"
+	VICTIM_IS_AHEAD=1 $ahead "$respct" run --store "$store" -- "$build/tests/victims/clock_after_reboot" \
+		>output 2>errors </dev/null &
+	child=$!
+	await 30 epoch_above 2
+	kill -9 "$(cat "$store/pid")"
+	wait $child
+	timeout 60 "$restore" "$store" >output 2>err </dev/null || fail "exit status $? after the restore"
+	grep -q '^clock_after_reboot: ' output || fail "no result"
+	[ ! -s err ] || fail "a message"
+}
+
 # A reservation of 1 TiB with a few pages in it takes no room in the store.
 test_sparse_store()
 {

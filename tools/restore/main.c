@@ -14,6 +14,7 @@
 
 #include "build_plan.h"
 #include "common/crash_record.h"
+#include "clocks.h"
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
 #include "image.h"
@@ -183,6 +184,7 @@ int main(int argc, char **argv)
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;
 	shared_look_around(&image);
+	clocks_compare(image.process);
 	struct store_status status = image.status;
 	rt_store_close(image.store);
 	refuse_if_alive();

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clocks.h"
 #include "common/report.h"
 #include "plan.h"
 #include "shared.h"
@@ -71,6 +72,14 @@ static void mount_proc(void)
 		refuse("cannot mount /proc in the process's namespace: %s", strerror(errno));
 }
 
+/* The process begins in a time namespace, when it needs one and none has been made outside. */
+static void keep_clocks(void)
+{
+	int result = clocks_need_namespace() ? clocks_make_namespace() : 0;
+	if (result < 0)
+		clocks_report(result);
+}
+
 /* The namespace's init: waits for the process, reaps what it leaves, and passes its status on. */
 static void run_init(pid_t pid, int socket, void (*become)(void *), void *argument)
 {
@@ -80,6 +89,7 @@ static void run_init(pid_t pid, int socket, void (*become)(void *), void *argume
 	if (read(socket, &permit, 1) != 1)
 		_exit(EXIT_TOOL_FAILED);
 	mount_proc();
+	keep_clocks();
 	pid_t process = clone_process(0, pid);
 	if (process < 0)
 		refuse("cannot create process %d in a namespace: %s", pid, strerror(errno));
@@ -232,10 +242,19 @@ static void map_outcome(void)
 		refuse("cannot map the restorer's page: %s", strerror(errno));
 }
 
+/* False: a time namespace is needed, and only within a user namespace it may be had. */
+static bool try_clocks(void)
+{
+	int result = clocks_need_namespace() ? clocks_make_namespace() : 0;
+	if (result < 0 && geteuid() == 0)
+		clocks_report(result);
+	return result == 0 || geteuid() == 0;
+}
+
 int run_with_pid(pid_t pid, void (*become)(void *), void *argument, void (*started)(pid_t))
 {
 	map_outcome();
-	child = clone_process(0, pid);
+	child = try_clocks() ? clone_process(0, pid) : -1;
 	if (child == 0) {
 		become(argument);
 		_exit(EXIT_TOOL_FAILED);
