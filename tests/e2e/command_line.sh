@@ -570,6 +570,38 @@ test_exec()
 	finish 8
 }
 
+# ---- the terminal ----
+
+# The terminal's own keys stop, continue and interrupt a restored program, which finds its modes.
+test_terminal()
+{
+	"$helpers/on_terminal" 30 =ready,=ready,26,=stopped,=continued,=status \
+		"$respct" run --store "$store" -- "$helpers/terminal_user" >output 2>errors </dev/null &
+	child=$!
+	await 30 grep -q continued output
+	await 30 epoch_above "$(($(value epoch) + 2))"
+	kill_program
+	"$helpers/on_terminal" 31 "=resized,=ready,26,=stopped,=continued,26,=stopped,=continued,24,=modes kept,=group kept,=status 3" \
+		"$restore" "$store" >out 2>err </dev/null || fail "restored: $(tail -n 3 out)"
+	[ "$(value exit_status)" = 3 ] || fail "the store says $(value exit_status)"
+}
+
+# A daemon leads a session again, and signals reach it through respct-restore.
+test_session_leader()
+{
+	rm -f go
+	setsid "$respct" run --store "$store" -- "$helpers/waiter" 4 >output 2>errors </dev/null &
+	child=$!
+	await 30 epoch_above 0
+	find_program
+	[ "$(ps -o sid= -p "$program" | tr -d ' ')" = "$program" ] || skip "setsid(1) does not make it a session leader"
+	kill_program
+	start_restored "$(value epoch)"
+	find_program
+	[ "$(ps -o sid= -p "$program" | tr -d ' ')" = "$program" ] || fail "it no longer leads its session"
+	finish 4
+}
+
 # ---- ways to end ----
 
 # ends HOW: as without respct, and the store says so.

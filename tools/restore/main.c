@@ -20,6 +20,7 @@
 #include "image.h"
 #include "process.h"
 #include "undo.h"
+#include "session.h"
 #include "shared.h"
 
 #define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
@@ -99,6 +100,7 @@ static void become(void *argument)
 	(void)argument;
 	struct image image;
 	char problem[1024] = "";
+	session_enter();
 	image_open(&image, directory, 3);
 	int lowest_fd = first_own_descriptor(&image);
 	rt_store_close(image.store);
@@ -110,6 +112,8 @@ static void become(void *argument)
 	check_files(&image);
 	shared_make(&image, lowest_fd);
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
+	if (session_window_changed(&image))
+		plan->process.pending |= 1UL << (SIGWINCH - 1);
 	if (chdir(image.cwd) < 0)
 		report("%s: %s: the program starts in the directory it cannot name", image.cwd, strerror(errno));
 	umask(image.process->umask);
@@ -186,9 +190,12 @@ int main(int argc, char **argv)
 	shared_look_around(&image);
 	clocks_compare(image.process);
 	struct store_status status = image.status;
+	session_prepare(&image);
 	rt_store_close(image.store);
 	refuse_if_alive();
 	tell_of_crash(&status);
 	fflush(NULL);
-	end_like(run_with_pid(pid, become, NULL, write_pid_file));
+	int status_of_process = run_with_pid(pid, become, NULL, write_pid_file);
+	session_ended(status_of_process);
+	end_like(status_of_process);
 }

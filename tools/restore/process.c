@@ -19,6 +19,7 @@
 #include "clocks.h"
 #include "common/report.h"
 #include "plan.h"
+#include "session.h"
 #include "shared.h"
 
 static pid_t child;         /* the process as we know it */
@@ -103,8 +104,10 @@ static void run_init(pid_t pid, int socket, void (*become)(void *), void *argume
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	for (;;) {
 		int status;
-		pid_t ended = wait(&status);
-		if (ended == process) {
+		pid_t ended = waitpid(-1, &status, WUNTRACED);
+		if (ended == process && WIFSTOPPED(status)) {
+			send_status(socket, status);
+		} else if (ended == process) {
 			send_status(socket, status);
 			_exit(0);
 		}
@@ -182,6 +185,9 @@ static pid_t spawn_in_namespace(pid_t pid, void (*become)(void *), void *argumen
 	if (!privileged)
 		map_user(namespace_init);
 	status_socket = sockets[0];
+	/* SIGIO tells of messages. */
+	fcntl(status_socket, F_SETOWN, getpid());
+	fcntl(status_socket, F_SETFL, O_ASYNC);
 	if (write(status_socket, "", 1) != 1)
 		refuse("the namespace ended early");
 	pid_t outside = receive_introduction(status_socket);
@@ -192,22 +198,43 @@ static pid_t spawn_in_namespace(pid_t pid, void (*become)(void *), void *argumen
 
 /* ---- the wait ---- */
 
-/* A signal from the terminal reaches the program by itself: it is in our process group. */
+/* A signal from the terminal reaches the program by itself when it is in our process group. */
 static void forward(const siginfo_t *info)
 {
-	if (info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL)
+	if (info->si_signo == SIGIO)
+		return;
+	if (!session_gets_signals(child) || info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL)
 		kill(child, info->si_signo);
+}
+
+/* What the namespace's init says: the process was stopped, or has ended with *status. */
+static bool receive_status(int *status)
+{
+	while (recv(status_socket, status, sizeof(*status), MSG_DONTWAIT) == (ssize_t)sizeof(*status)) {
+		if (!WIFSTOPPED(*status))
+			return true;
+		session_stopped(child);
+	}
+	return false;
 }
 
 /* The status of the process, once it has ended; false while it lives. */
 static bool collect(int *status)
 {
-	pid_t direct = namespace_init ? namespace_init : child;
-	if (waitpid(direct, status, WNOHANG) != direct)
-		return false;
-	if (namespace_init && read(status_socket, status, sizeof(*status)) != (ssize_t)sizeof(*status))
-		*status = EXIT_TOOL_FAILED << 8;
-	return true;
+	if (namespace_init) {
+		bool ended = receive_status(status);
+		if (!ended && waitpid(namespace_init, status, WNOHANG) != namespace_init)
+			return false;
+		if (!ended && !receive_status(status))
+			*status = EXIT_TOOL_FAILED << 8;
+		return true;
+	}
+	while (waitpid(child, status, WNOHANG | WUNTRACED) == child) {
+		if (!WIFSTOPPED(*status))
+			return true;
+		session_stopped(child);
+	}
+	return false;
 }
 
 static void unblock_signals(void)
@@ -231,6 +258,15 @@ static int wait_and_forward(void)
 		if (sigwaitinfo(&all, &info) > 0 && info.si_signo != SIGCHLD)
 			forward(&info);
 	return status;
+}
+
+/* Until the signals are waited for; in the process, unblocked again. */
+static void block_message_signal(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 /* The restorer says here how far it came. */
@@ -265,8 +301,10 @@ int run_with_pid(pid_t pid, void (*become)(void *), void *argument, void (*start
 		if (*PLAN_OUTCOME != RESTORE_NUMBER_TAKEN)
 			return status;
 		*PLAN_OUTCOME = RESTORE_PREPARING;
+		session_ended(0);
 		unblock_signals();
 	}
+	block_message_signal();
 	child = spawn_in_namespace(pid, become, argument);
 	started(child);
 	return wait_and_forward();
