@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "heap.h"
+#include "layout.h"
 #include "next.h"
 #include "sys.h"
 #include "window.h"
@@ -19,8 +20,22 @@ static bool is_placeable(const void *address, int flags)
 	return address == NULL && (flags & MAP_ANONYMOUS) && (flags & own_place) == 0;
 }
 
+/* Some allocators ask for addresses all over the space; what lies at ours would not be in the image. */
+static bool meets_ours(const void *address, size_t length)
+{
+	uintptr_t start = (uintptr_t)address;
+	return start < RT_RESTORER_END && (start >= RT_AREA_BASE || length > RT_AREA_BASE - start);
+}
+
 SHIM_EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
 {
+	if (address != NULL && meets_ours(address, length)) {
+		if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
+			errno = flags & MAP_FIXED_NOREPLACE ? EEXIST : ENOMEM;
+			return MAP_FAILED;
+		}
+		address = NULL; /* it was only a wish */
+	}
 	if (is_placeable(address, flags))
 		return rt_window_map(RT_WINDOW_MAPS, length, prot, flags);
 	return SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);

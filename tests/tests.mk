@@ -27,6 +27,7 @@ $(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) $< -o $@ -lpthread -lm -ldl
 
 $(TESTS)/victims/openmp: VICTIM_FLAGS := -fopenmp
+$(TESTS)/victims/dlopen_deep_bind: VICTIM_FLAGS := -Wl,-rpath,'$$ORIGIN'
 
 $(TESTS)/victims/%: tests/victims/%.cc
 	@mkdir -p $(@D)
