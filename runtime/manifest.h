@@ -32,6 +32,7 @@ enum manifest_kind {
 	MANIFEST_QUEUED_SIGNAL = 13, /* struct manifest_queued_signal, in the order of their receipt */
 	MANIFEST_SEGMENT = 14,     /* struct manifest_segment, one per attached System V segment */
 	MANIFEST_UNDO = 15,        /* struct manifest_undo: what leads files back to this checkpoint */
+	MANIFEST_LOCK = 16,        /* struct manifest_lock, one per lock of a file; after the descriptors */
 };
 
 struct manifest_record {
@@ -192,6 +193,20 @@ struct manifest_undo {
 	uint64_t id;         /* of the log; 0: there is none */
 	uint64_t generation; /* of the file */
 	uint64_t offset;     /* in that file, bytes */
+};
+
+enum lock_kind {
+	LOCK_FLOCK = 1, /* flock() */
+	LOCK_POSIX = 2, /* fcntl(F_SETLK): of the process */
+	LOCK_OFD = 3,   /* fcntl(F_OFD_SETLK): of the open file description */
+};
+
+struct manifest_lock {
+	int32_t number;     /* of a descriptor through which it can be taken */
+	uint32_t kind;      /* enum lock_kind */
+	uint32_t exclusive; /* 1: for writing, 0: for reading */
+	uint32_t zero;
+	int64_t start, end; /* first and last byte; INT64_MAX: to the end of the file */
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

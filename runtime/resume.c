@@ -81,5 +81,10 @@ int rt_resume(struct rt_resume *resume)
 	if ((result = rt_store_set_owner(store, rt_root.pid, rt_process_start_time())) < 0 ||
 	    (result = rt_engine_open(store, &engine, &resume->problem)) < 0)
 		return result;
+	resume->problem = "locking files again";
+	size_t length;
+	const void *manifest = rt_store_manifest(store, &length);
+	if ((result = rt_descriptors_lock_again(manifest, length)) < 0)
+		return result;
 	return protect_again(engine, &resume->problem);
 }

@@ -553,7 +553,7 @@ int rt_descriptors_capture(struct descriptor_table *table, struct manifest_write
 	int result = refresh(table);
 	for (size_t i = 0; i < table->count && result == 0; i++)
 		result = put_record(table, &table->entries[i], writer);
-	return result;
+	return result < 0 ? result : rt_descriptor_capture_locks(table, writer);
 }
 
 /* ---- the report ---- */

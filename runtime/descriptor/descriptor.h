@@ -10,6 +10,7 @@
  *   share.c    which descriptors share one open file description
  *   file.c     files, directories, devices, terminals, pipes
  *   event.c    eventfd, timerfd, signalfd, inotify, epoll
+ *   lock.c     locks of files
  *   socket.c   sockets; pair.c remembers socketpair()
  *
  * Restore is tools/restore/descriptors/.
@@ -240,6 +241,12 @@ int rt_descriptors_capture(struct descriptor_table *table, struct manifest_write
 
 /* After the resume: says what the last capture found and could not protect, each thing once. */
 void rt_descriptors_report(struct descriptor_table *table);
+
+/* The program is about to ask for a lock of a file. Any thread. */
+void rt_descriptors_note_locking(void);
+
+/* In a restored process: takes the locks that belong to the process again. 0 or -errno. */
+int rt_descriptors_lock_again(const void *manifest, size_t length);
 
 /* A directory has been renamed: the names of what is open in it are read again by the next capture. Any
  * thread, lock-free. */

@@ -38,8 +38,7 @@ void rt_descriptor_recognise_event(struct descriptor_table *table, struct descri
 
 /* ---- the text ---- */
 
-/* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */
-static int read_info(struct descriptor_table *table, int number)
+int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number)
 {
 	char path[16];
 	size_t length = 0;
@@ -110,7 +109,7 @@ int rt_descriptor_capture_eventfd(struct descriptor_table *table, struct descrip
 {
 	struct descriptor_eventfd event = {0};
 	uint64_t semaphore = 0;
-	int result = read_info(table, descriptor->number);
+	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
 	if (!get_number(table->text.bytes, "eventfd-count:", 16, &event.count))
@@ -137,7 +136,7 @@ int rt_descriptor_capture_timerfd(struct descriptor_table *table, struct descrip
 	uint64_t clock, flags, ticks;
 	if (rt_syscall(SYS_timerfd_gettime, descriptor->number, &setting) < 0)
 		return -ESTALE;
-	int result = read_info(table, descriptor->number);
+	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
 	const char *text = table->text.bytes;
@@ -167,7 +166,7 @@ int rt_descriptor_capture_signalfd(struct descriptor_table *table, struct descri
 				   struct manifest_writer *writer)
 {
 	struct descriptor_signalfd signals;
-	int result = read_info(table, descriptor->number);
+	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
 	if (!get_number(table->text.bytes, "sigmask:", 16, &signals.mask))
@@ -186,7 +185,7 @@ int rt_descriptor_capture_inotify(struct descriptor_table *table, struct descrip
 	if (result == 0 && strstr(rt_descriptor_name(table, descriptor), "inotify") == NULL)
 		return -ESTALE;
 	if (result == 0)
-		result = read_info(table, descriptor->number);
+		result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
 	const char *line = table->text.bytes;
@@ -236,7 +235,7 @@ int rt_descriptor_capture_epoll(struct descriptor_table *table, struct descripto
 {
 	struct descriptor_epoll epoll = {0};
 	struct descriptor_interest interest;
-	int result = read_info(table, descriptor->number);
+	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
 	const char *line = table->text.bytes;

@@ -79,6 +79,8 @@ struct descriptor_table {
 	struct descriptor_block text; /* directory entries, fdinfo, unread contents */
 	uint32_t pair_generation;     /* of the pair notes, when the sockets were last looked at */
 
+	bool locks_looked_for, has_locks; /* see lock.c */
+
 	uint64_t said[DESCRIPTOR_SAID]; /* hashes of what has been reported */
 	size_t said_count;
 };
@@ -133,6 +135,14 @@ descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt
 descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
 	rt_descriptor_capture_signalfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
 descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;
+
+/* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */
+int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number);
+
+/* ---- lock.c ---- */
+
+/* Adds the records of all locks. 0 or -errno. */
+int rt_descriptor_capture_locks(struct descriptor_table *table, struct manifest_writer *writer);
 
 /* ---- pair.c ---- */
 

@@ -276,6 +276,11 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 		printf("thread %d \"%.16s\" at %012lx\n", thread->tid, thread->name, (unsigned long)thread->context);
 	} else if (kind == MANIFEST_DESCRIPTOR && length >= sizeof(struct manifest_descriptor)) {
 		print_descriptor(payload, length);
+	} else if (kind == MANIFEST_LOCK && length == sizeof(struct manifest_lock)) {
+		static const char *const kinds[] = {"?", "flock", "fcntl", "open file description"};
+		const struct manifest_lock *lock = payload;
+		printf("lock of descriptor %d, %s, %s\n", lock->number, kinds[lock->kind <= LOCK_OFD ? lock->kind : 0],
+		       lock->exclusive ? "exclusive" : "shared");
 	} else if (kind == MANIFEST_UNDO && length == sizeof(struct manifest_undo)) {
 		const struct manifest_undo *undo = payload;
 		printf("undo log from file %lu, byte %lu on\n", (unsigned long)undo->generation,

@@ -111,6 +111,8 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 			return false;
 		memcpy(&image->undo, payload, sizeof(image->undo));
 		return true;
+	case MANIFEST_LOCK:
+		return length == sizeof(struct manifest_lock);
 	case MANIFEST_GROUPS:
 		image->groups = payload;
 		image->group_count = length / sizeof(uint32_t);

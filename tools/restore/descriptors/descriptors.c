@@ -262,7 +262,7 @@ static void close_made(const struct restoration *restoration)
 
 static int run_phases(struct restoration *restoration)
 {
-	if (open_all(restoration) < 0 || commit_all(restoration) < 0) {
+	if (open_all(restoration) < 0 || restore_take_locks(restoration) < 0 || commit_all(restoration) < 0) {
 		close_made(restoration);
 		return -1;
 	}
@@ -296,5 +296,6 @@ int restore_descriptors(const void *manifest, size_t length, int keep_from, char
 	}
 	free(restoration.entries);
 	free(restoration.pipes);
+	free(restoration.locks);
 	return result;
 }

@@ -229,6 +229,8 @@ int restore_parse(struct restoration *restoration, const void *manifest, size_t 
 		}
 		if (kind == MANIFEST_DESCRIPTOR && add_entry(restoration, payload, size) < 0)
 			return -1;
+		if (kind == MANIFEST_LOCK && restore_add_lock(restoration, payload, size) < 0)
+			return -1;
 	}
 	return result < 0 ? restore_refuse(restoration, "the store's manifest is damaged") : 0;
 }

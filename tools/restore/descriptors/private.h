@@ -34,6 +34,8 @@ struct restoration {
 	size_t count;
 	struct made_pipe *pipes;
 	size_t pipe_count;
+	struct manifest_lock *locks;
+	size_t lock_count;
 	int base;        /* temporary numbers start here, above every number of the program */
 	int keep_from;   /* open descriptors from here on are the caller\'s */
 	int own[3];      /* copies of our 0, 1, 2 */
@@ -87,6 +89,10 @@ restore_step restore_commit_regular, restore_commit_fifo, restore_commit_socket,
 
 /* The master within the process that this slave of a pseudo-terminal belongs to, or NULL. */
 struct entry *restore_master_of(struct restoration *restoration, const struct entry *entry);
+
+/* Checks and keeps a record of a lock; then takes them all. 0 or -1. */
+int restore_add_lock(struct restoration *restoration, const void *payload, uint32_t length);
+int restore_take_locks(struct restoration *restoration);
 
 /* Whether `entry` is 0, 1 or 2 and becomes our own, even when it shares another's description. */
 bool restore_is_stand_in(struct restoration *restoration, const struct entry *entry);
