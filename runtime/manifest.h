@@ -33,6 +33,7 @@ enum manifest_kind {
 	MANIFEST_SEGMENT = 14,     /* struct manifest_segment, one per attached System V segment */
 	MANIFEST_UNDO = 15,        /* struct manifest_undo: what leads files back to this checkpoint */
 	MANIFEST_LOCK = 16,        /* struct manifest_lock, one per lock of a file; after the descriptors */
+	MANIFEST_PROCESSOR = 17,   /* struct manifest_processor, exactly one */
 };
 
 struct manifest_record {
@@ -207,6 +208,33 @@ struct manifest_lock {
 	uint32_t exclusive; /* 1: for writing, 0: for reading */
 	uint32_t zero;
 	int64_t start, end; /* first and last byte; INT64_MAX: to the end of the file */
+};
+
+/* Words of CPUID: leaf (and subleaf) and register. */
+enum processor_word {
+	PROCESSOR_1_ECX,
+	PROCESSOR_1_EDX,
+	PROCESSOR_7_EBX,
+	PROCESSOR_7_ECX,
+	PROCESSOR_7_EDX,
+	PROCESSOR_7_1_EAX,
+	PROCESSOR_D_1_EAX,
+	PROCESSOR_80000001_ECX,
+	PROCESSOR_WORDS = 12, /* some to spare */
+};
+
+#define PROCESSOR_STATES 20 /* parts of the extended state that are looked at */
+
+/* The processor: what the program may have found it can do, and how signal frames lie on its stacks. */
+struct manifest_processor {
+	uint32_t features[PROCESSOR_WORDS]; /* by enum processor_word */
+	uint64_t xcr0;                      /* parts of the extended state in use; bit n is state[n] */
+	uint32_t state_size;                /* of the whole, bytes */
+	uint32_t pad;
+	struct {
+		uint32_t offset, size; /* bytes */
+	} state[PROCESSOR_STATES];
+	char name[48];
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "crash.h"
+#include "arch/x86_64/processor.h"
 #include "engine.h"
 #include "memory.h"
 #include "message.h"
@@ -28,6 +29,7 @@
 /* What never changes after exec. */
 struct process_facts {
 	struct manifest_process process; /* mm boundaries only */
+	struct manifest_processor processor;
 	char auxv[MAX_AUXV];
 	size_t auxv_length;
 	char executable[PATH_SIZE];
@@ -115,6 +117,7 @@ int rt_capture_facts(struct engine *engine)
 	struct process_facts *facts = engine->facts;
 	if (facts == NULL)
 		return -ENOMEM;
+	rt_arch_read_processor(&facts->processor);
 	int result = read_boundaries(&facts->process);
 	if (result < 0)
 		return result;
@@ -340,6 +343,7 @@ int rt_capture_process(struct engine *engine)
 	write_process(engine, writer);
 	write_paths(engine, writer);
 	rt_manifest_add(writer, MANIFEST_AUXV, engine->facts->auxv, engine->facts->auxv_length);
+	rt_manifest_add(writer, MANIFEST_PROCESSOR, &engine->facts->processor, sizeof(engine->facts->processor));
 	rt_regions_write(&engine->regions, writer);
 	write_segments(engine, writer);
 	write_threads(engine, writer);

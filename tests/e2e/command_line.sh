@@ -881,6 +881,14 @@ test_clock_after_reboot()
 	[ ! -s err ] || fail "a message"
 }
 
+# A processor that lacks what the program may use is refused by the feature's name.
+test_lesser_processor()
+{
+	make_crashed_store
+	RESPCT_TEST_PROCESSOR_WITHOUT=popcnt refused 125 'lacks popcnt' "$restore" "$store"
+	"$respct" inspect "$store" | grep -q '^processor .*popcnt' || fail "inspect does not show the processor"
+}
+
 # A reservation of 1 TiB with a few pages in it takes no room in the store.
 test_sparse_store()
 {

@@ -16,6 +16,7 @@
 #include "backtrace.h"
 #include "commands.h"
 #include "common/crash_record.h"
+#include "common/processor.h"
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
@@ -288,6 +289,11 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 	} else if (kind == MANIFEST_SIGNAL && length == sizeof(struct manifest_signal)) {
 		const struct manifest_signal *action = payload;
 		printf("signal %u %s\n", action->number, action->handler == 1 ? "ignored" : "caught");
+	} else if (kind == MANIFEST_PROCESSOR && length == sizeof(struct manifest_processor)) {
+		const struct manifest_processor *processor = payload;
+		char names[1024];
+		processor_missing(processor, NULL, names, sizeof(names));
+		printf("processor %.48s: %s\n", processor->name, names);
 	} else if (kind == MANIFEST_SEGMENT && length == sizeof(struct manifest_segment)) {
 		const struct manifest_segment *segment = payload;
 		printf("System V segment %d, key 0x%08x, %lu bytes\n", segment->id, (unsigned)segment->key,

@@ -97,6 +97,10 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_POSIX_TIMER:
 		image->posix_timer_count++;
 		return length == sizeof(struct manifest_posix_timer);
+	case MANIFEST_PROCESSOR:
+		image->processor = payload;
+		return length == sizeof(*image->processor) &&
+		       memchr(image->processor->name, '\0', sizeof(image->processor->name)) != NULL;
 	case MANIFEST_SEGMENT:
 		return length == sizeof(struct manifest_segment) &&
 		       ((const struct manifest_segment *)payload)->size <= RT_USER_END;
@@ -180,7 +184,7 @@ static void check_manifest(struct image *image, const char *directory)
 		if (!take_record(image, kind, payload, length, &previous_end))
 			refuse("%s: damaged: a record of kind %u in the manifest makes no sense", directory, kind);
 	if (result < 0 || image->process == NULL || image->cwd == NULL || image->executable == NULL ||
-	    image->auxv == NULL || !addresses_are_sane(image))
+	    image->auxv == NULL || image->processor == NULL || !addresses_are_sane(image))
 		refuse("%s: damaged: the manifest is incomplete", directory);
 }
 

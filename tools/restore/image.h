@@ -18,6 +18,7 @@ struct image {
 	uint32_t region_count, thread_count, signal_count, timer_count, limit_count, group_count, child_count, queued_signal_count,
 		posix_timer_count;
 	const uint32_t *groups;
+	const struct manifest_processor *processor;
 	const void *auxv;
 	uint32_t auxv_length;
 	const char *cwd, *executable;

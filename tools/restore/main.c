@@ -12,9 +12,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arch/x86_64/processor.h"
 #include "build_plan.h"
 #include "common/crash_record.h"
 #include "clocks.h"
+#include "common/processor.h"
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
 #include "image.h"
@@ -23,6 +25,7 @@
 #include "session.h"
 #include "shared.h"
 
+#define TEST_PROCESSOR "RESPCT_TEST_PROCESSOR_WITHOUT" /* pretends that this feature is missing */
 #define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
 
 const char *argp_program_version = "respct-restore " RESPCT_VERSION;
@@ -178,6 +181,20 @@ static void tell_of_crash(const struct store_status *status)
 	crash_free(&record);
 }
 
+/* Code that the program has chosen for its processor must run here. */
+static void check_processor(const struct image *image)
+{
+	struct manifest_processor here;
+	char names[1024];
+	const char *removed = getenv(TEST_PROCESSOR);
+	rt_arch_read_processor(&here);
+	if (removed != NULL && !processor_remove(&here, removed))
+		refuse("%s=%s: no such feature", TEST_PROCESSOR, removed);
+	if (processor_missing(image->processor, &here, names, sizeof(names)) > 0)
+		refuse("this machine's processor lacks %s, which the program may be using: restore on one like %s", names,
+		       image->processor->name);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {0};
@@ -187,6 +204,7 @@ int main(int argc, char **argv)
 		refuse("%s: %s", options.directory, strerror(errno));
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;
+	check_processor(&image);
 	shared_look_around(&image);
 	clocks_compare(image.process);
 	struct store_status status = image.status;
