@@ -53,7 +53,9 @@ static int64_t realtime_ns(void)
 static int capture_stopped(struct engine *engine)
 {
 	int64_t started = rt_monotonic_ns();
-	int result = rt_capture_signals(engine);
+	int result = rt_credentials_follow(engine);
+	if (result == 0)
+		result = rt_capture_signals(engine);
 	if (result == 0)
 		result = rt_capture_residue(engine);
 	int64_t memory_done = rt_monotonic_ns();
@@ -121,7 +123,8 @@ static int take_checkpoint(struct engine *engine)
 	}
 	if (!engine->recapture && (result = rt_capture_precopy(engine)) < 0)
 		return result;
-	if ((result = rt_descriptors_prepare(engine->descriptors)) < 0 ||
+	if ((result = rt_credentials_prepare(engine)) < 0 ||
+	    (result = rt_descriptors_prepare(engine->descriptors)) < 0 ||
 	    (result = rt_store_reserve(engine->store, RESERVE_PAGES)) < 0)
 		return result;
 
@@ -143,6 +146,7 @@ static int take_checkpoint(struct engine *engine)
 	swap_regions(engine);
 	engine->statistics.checkpoints++;
 	rt_descriptors_report(engine->descriptors);
+	rt_credentials_report(engine);
 	report_mappings(engine);
 	report_shared_files(engine);
 	return 0;

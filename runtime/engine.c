@@ -23,6 +23,7 @@ static int open_descriptors(struct engine *engine, const char **step)
 	*step = "/proc/self";
 	engine->task_dir = open_hidden("/proc/self/task", O_RDONLY | O_DIRECTORY);
 	engine->timers_fd = open_hidden("/proc/self/timers", O_RDONLY);
+	engine->oom_fd = open_hidden("/proc/self/oom_score_adj", O_RDONLY);
 	engine->maps_fd = open_hidden("/proc/self/maps", O_RDONLY);
 	engine->pagemap_fd = open_hidden("/proc/self/pagemap", O_RDONLY);
 	engine->memory_fd = open_hidden("/proc/self/mem", O_RDONLY);

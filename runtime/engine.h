@@ -128,6 +128,7 @@ struct engine {
 	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	int unparked;       /* a thread that was not parked at the end of the last one */
 	struct process_facts *facts;
+	struct process_credentials *credentials;
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
 
 	/* --- crash.c: written by the thread that crashes --- */
@@ -139,6 +140,7 @@ struct engine {
 	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
 	int maps_fd, pagemap_fd, memory_fd, uffd;
 	int lock_fd, statistics_fd, crash_fd;
+	int oom_fd; /* /proc/self/oom_score_adj; negative: there is none */
 	uint64_t owner_start; /* start time of this process, as in the store */
 };
 
@@ -216,6 +218,21 @@ int rt_sample_timers(struct engine *engine);
 
 /* In the stop: MANIFEST_TIMER and MANIFEST_POSIX_TIMER records. 0 or -errno. */
 int rt_capture_timers(struct engine *engine, struct manifest_writer *writer);
+
+/* ---- capture/credentials.c ---- */
+
+/* Before the stop: reads the main thread's credentials, and takes them over. 0 or -errno. */
+int rt_credentials_prepare(struct engine *engine);
+
+/* In the stop: the same again if they have changed since. */
+int rt_credentials_follow(struct engine *engine);
+
+/* After the resume: says what will be missing, once. */
+void rt_credentials_report(struct engine *engine);
+
+/* In the stop: what is known of them. */
+void rt_credentials_write(const struct engine *engine, struct manifest_process *process);
+void rt_credentials_write_groups(const struct engine *engine, struct manifest_writer *writer);
 
 /* ---- capture/children.c ---- */
 

@@ -63,6 +63,13 @@ struct manifest_process {
 	uint64_t vdso_start, vdso_end; /* [vdso]; 0 when there was none */
 	uint64_t vvar_start, vvar_end; /* [vvar] and [vvar_vclock], adjacent */
 	uint64_t no_new_privs;
+	/* capabilities of the main thread; bit n is number n */
+	uint64_t effective, permitted, inheritable, bounding, ambient;
+	uint32_t secure_bits;        /* prctl(PR_GET_SECUREBITS) */
+	int32_t parent_death_signal; /* prctl(PR_GET_PDEATHSIG) of the main thread */
+	uint32_t child_subreaper, no_huge_pages; /* prctl(PR_GET_CHILD_SUBREAPER), PR_GET_THP_DISABLE */
+	int32_t oom_score_adjustment;
+	int32_t zero;
 	int32_t process_group, session; /* numbers; equal to `pid` for their leaders */
 	uint64_t pending; /* signals pending for the process, those apart that are MANIFEST_QUEUED_SIGNAL; bit
 			   * n - 1 is signal n */
@@ -118,6 +125,9 @@ struct manifest_thread {
 	uint32_t policy;       /* SCHED_* */
 	int32_t priority;
 	uint32_t exited;       /* the main thread has called pthread_exit() */
+	uint64_t timer_slack;  /* ns; prctl(PR_GET_TIMERSLACK) */
+	int32_t io_priority;   /* ioprio_get(); negative: not known */
+	int32_t zero;
 	uint64_t pending;      /* likewise, for this thread alone */
 };
 

@@ -108,12 +108,53 @@ static void describe_thread(struct rt_thread *thread)
 	describe_rseq(thread);
 }
 
+struct capability_header {
+	uint32_t version;
+	int32_t tid; /* 0: the caller */
+};
+
+#define CAPABILITY_HEADER {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0}
+
+/* The kernel has effective, permitted, inheritable of the lower 32, then of the higher ones. */
+void rt_credentials_read(struct rt_credentials *credentials)
+{
+	struct capability_header header = CAPABILITY_HEADER;
+	uint32_t sets[6] = {0};
+	rt_syscall(SYS_getresuid, &credentials->uid[0], &credentials->uid[1], &credentials->uid[2]);
+	rt_syscall(SYS_getresgid, &credentials->gid[0], &credentials->gid[1], &credentials->gid[2]);
+	rt_syscall(SYS_capget, &header, sets);
+	credentials->effective = sets[0] | (uint64_t)sets[3] << 32;
+	credentials->permitted = sets[1] | (uint64_t)sets[4] << 32;
+	credentials->inheritable = sets[2] | (uint64_t)sets[5] << 32;
+}
+
+void rt_credentials_set_capabilities(const struct rt_credentials *credentials)
+{
+	struct capability_header header = CAPABILITY_HEADER;
+	uint32_t sets[6] = {
+		(uint32_t)credentials->effective,         (uint32_t)credentials->permitted,
+		(uint32_t)credentials->inheritable,       (uint32_t)(credentials->effective >> 32),
+		(uint32_t)(credentials->permitted >> 32), (uint32_t)(credentials->inheritable >> 32),
+	};
+	rt_syscall(SYS_capset, &header, sets);
+}
+
+static void refresh_main_thread(struct rt_thread *thread)
+{
+	rt_credentials_read(&thread->credentials);
+	thread->secure_bits = (uint32_t)rt_syscall(SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
+	rt_syscall(SYS_prctl, PR_GET_PDEATHSIG, &thread->parent_death_signal, 0, 0, 0);
+}
+
 /* What may have changed since the last time. */
 static void refresh_thread(struct rt_thread *thread)
 {
 	rt_syscall(SYS_sigaltstack, NULL, &thread->alternate_stack);
 	rt_syscall(SYS_prctl, PR_GET_NAME, thread->name, 0, 0, 0);
 	rt_syscall(SYS_get_robust_list, 0, &thread->robust_list, &thread->robust_list_length);
+	thread->timer_slack = (uint64_t)rt_syscall(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+	if (thread->tid == rt_root.pid)
+		refresh_main_thread(thread);
 }
 
 /* The caller's record. Threads made by raw clone() may share another's TLS: the tid decides. */

@@ -28,6 +28,12 @@ struct rt_kernel_sigaction {
 
 #define RT_SA_RESTORER 0x04000000UL
 
+/* What libc changes in all threads together; compared as a whole. */
+struct rt_credentials {
+	uint32_t uid[3], gid[3]; /* real, effective, saved */
+	uint64_t effective, permitted, inheritable; /* capabilities; bit n is number n */
+};
+
 struct rt_thread {
 	int tid;               /* 0: the record is free */
 	uint32_t parked_round; /* the round it is parked for, see engine.gate */
@@ -40,6 +46,11 @@ struct rt_thread {
 	uint32_t postponed; /* was in the vDSO when the signal came: signal it again */
 	uint32_t by_signal; /* parked in the straggler handler this time */
 	stack_t alternate_stack;
+	uint64_t timer_slack; /* nanoseconds */
+	/* of the main thread only: */
+	struct rt_credentials credentials;
+	uint32_t secure_bits;
+	int32_t parent_death_signal;
 	char name[16];
 };
 
@@ -52,6 +63,10 @@ struct rt_local {
 };
 
 extern __thread struct rt_local rt_local;
+
+/* Those of the calling thread. */
+void rt_credentials_read(struct rt_credentials *credentials);
+void rt_credentials_set_capabilities(const struct rt_credentials *credentials);
 
 /* Maps the table of records. 0 or -errno. */
 int rt_threads_start(void);

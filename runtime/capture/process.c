@@ -22,7 +22,6 @@
 #include "undo.h"
 
 #define MAX_AUXV 1024
-#define MAX_GROUPS 1024
 #define PATH_SIZE 4096
 #define LAST_SIGNAL 64
 
@@ -169,6 +168,17 @@ static uint64_t numbers_only(const struct engine *engine, uint64_t pending)
 	return pending & ~engine->takeable_signals & ~engine->timer_signals & ~(1UL << (rt_root.signal - 1));
 }
 
+static int32_t read_oom_score_adjustment(const struct engine *engine)
+{
+	char text[16] = "";
+	if (engine->oom_fd < 0 || rt_sys_pread(engine->oom_fd, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	int32_t value = 0;
+	for (const char *at = text + (text[0] == '-'); *at >= '0' && *at <= '9'; at++)
+		value = value * 10 + (*at - '0');
+	return text[0] == '-' ? -value : value;
+}
+
 static void write_process(struct engine *engine, struct manifest_writer *writer)
 {
 	struct manifest_process process = engine->facts->process;
@@ -179,8 +189,7 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	process.resume_entry = (uint64_t)rt_resume;
 	process.pid = rt_root.pid;
 	process.parent = (int)rt_syscall(SYS_getppid);
-	rt_syscall(SYS_getresuid, &process.uid[0], &process.uid[1], &process.uid[2]);
-	rt_syscall(SYS_getresgid, &process.gid[0], &process.gid[1], &process.gid[2]);
+	rt_credentials_write(engine, &process);
 	process.umask = (uint32_t)rt_syscall(SYS_umask, 0);
 	rt_syscall(SYS_umask, process.umask);
 	process.thread_count = (uint32_t)engine->thread_count;
@@ -188,7 +197,9 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	process.process_group = (int32_t)rt_syscall(SYS_getpgid, 0);
 	process.session = (int32_t)rt_syscall(SYS_getsid, 0);
 	process.personality = (uint32_t)rt_syscall(SYS_personality, 0xffffffff);
-	process.no_new_privs = (uint64_t)rt_syscall(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+	rt_syscall(SYS_prctl, PR_GET_CHILD_SUBREAPER, &process.child_subreaper, 0, 0, 0);
+	process.no_huge_pages = rt_syscall(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1;
+	process.oom_score_adjustment = read_oom_score_adjustment(engine);
 	process.pending = numbers_only(engine, engine->process_pending);
 	process.brk = (uint64_t)rt_syscall(SYS_brk, 0);
 	write_special_regions(engine, &process);
@@ -289,14 +300,6 @@ static void write_limits(struct manifest_writer *writer)
 	}
 }
 
-static void write_groups(struct manifest_writer *writer)
-{
-	uint32_t groups[MAX_GROUPS];
-	long count = rt_syscall(SYS_getgroups, MAX_GROUPS, groups);
-	if (count > 0)
-		rt_manifest_add(writer, MANIFEST_GROUPS, groups, (size_t)count * sizeof(groups[0]));
-}
-
 static void write_thread(struct engine *engine, const struct stopped_thread *thread, struct manifest_writer *writer)
 {
 	struct manifest_thread out = {.tid = thread->tid, .exited = thread->exited};
@@ -305,6 +308,7 @@ static void write_thread(struct engine *engine, const struct stopped_thread *thr
 	out.policy = (uint32_t)rt_syscall(SYS_sched_getscheduler, thread->tid);
 	rt_syscall(SYS_sched_getparam, thread->tid, &parameters);
 	out.priority = parameters.sched_priority;
+	out.io_priority = (int32_t)rt_syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, thread->tid);
 	out.nice = 20 - (int)rt_syscall(SYS_getpriority, PRIO_PROCESS, thread->tid); /* the raw call's scale */
 	if (!thread->exited) {
 		const struct rt_thread *record = thread->record;
@@ -312,6 +316,7 @@ static void write_thread(struct engine *engine, const struct stopped_thread *thr
 		out.context = record->context;
 		out.tls_base = record->tls_base;
 		out.gs_base = record->gs_base;
+		out.timer_slack = record->timer_slack;
 		out.clear_child_tid = record->clear_child_tid;
 		out.robust_list = record->robust_list;
 		out.robust_list_length = record->robust_list_length;
@@ -350,7 +355,7 @@ int rt_capture_process(struct engine *engine)
 	write_signals(writer);
 	rt_write_signals_pending(engine, writer);
 	write_limits(writer);
-	write_groups(writer);
+	rt_credentials_write_groups(engine, writer);
 	rt_undo_capture(engine, writer);
 	int result = rt_capture_timers(engine, writer);
 	if (result == 0)

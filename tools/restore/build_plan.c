@@ -325,7 +325,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	plan->kernel_end = RT_USER_END;
 	plan->process = *image->process;
 	plan->first_own_fd = lowest_fd;
-	plan->change_user = geteuid() == 0 && image->process->uid[1] != 0;
+	plan->privileged = geteuid() == 0;
 	plan->resume.version = RT_RESUME_VERSION;
 	plan->resume.lock_fd = lock_fd;
 	plan->regions = take(&block, image->region_count * sizeof(struct plan_region));

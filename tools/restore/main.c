@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -97,6 +98,24 @@ static int lock_store(int lowest_fd)
 	return high;
 }
 
+/* What does not change when the memory does. */
+static void take_settings(const struct manifest_process *process)
+{
+	char text[16];
+	prctl(PR_SET_CHILD_SUBREAPER, process->child_subreaper != 0, 0, 0, 0);
+	prctl(PR_SET_THP_DISABLE, process->no_huge_pages != 0, 0, 0, 0);
+	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t length = read(fd, text, sizeof(text) - 1);
+	text[length > 0 ? length : 0] = '\0';
+	if (atoi(text) != process->oom_score_adjustment &&
+	    (length = snprintf(text, sizeof(text), "%d", process->oom_score_adjustment)) > 0 &&
+	    write(fd, text, (size_t)length) < 0)
+		report("the process had %d as its oom_score_adj: %s", process->oom_score_adjustment, strerror(errno));
+	close(fd);
+}
+
 /* The rest of this process's life: it becomes the old one. */
 static void become(void *argument)
 {
@@ -120,6 +139,7 @@ static void become(void *argument)
 	if (chdir(image.cwd) < 0)
 		report("%s: %s: the program starts in the directory it cannot name", image.cwd, strerror(errno));
 	umask(image.process->umask);
+	take_settings(image.process);
 	if (restore_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
 		refuse("%s", problem);
 	shared_put_back(&image);

@@ -107,7 +107,7 @@ struct plan {
 	struct manifest_queued_signal *queued_signals;
 
 	int32_t first_own_fd; /* descriptors from here on are the tool's, closed before the resume */
-	int32_t change_user;  /* take the process's user and groups at the end */
+	int32_t privileged;   /* the process's user, groups and capabilities can be taken, at the end */
 	uint32_t ready;       /* futex: threads that wait */
 	uint32_t go;          /* futex: 1 lets them enter the image */
 };

@@ -388,28 +388,79 @@ static void set_thread_state(const struct manifest_thread *state)
 	rt_syscall(SYS_sched_setaffinity, 0, sizeof(state->affinity), state->affinity);
 	rt_syscall(SYS_sched_setscheduler, 0, state->policy, &priority);
 	rt_syscall(SYS_setpriority, PRIO_PROCESS, 0, state->nice);
+	if (state->io_priority >= 0)
+		rt_syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, state->io_priority);
+	if (state->timer_slack != 0)
+		rt_syscall(SYS_prctl, PR_SET_TIMERSLACK, state->timer_slack, 0, 0, 0);
 }
 
-/* Credentials are the thread's own; privileges of the restore end with them. */
+/* ---- credentials: the thread's own; the privileges of the restore end with them ---- */
+
+struct capability_header {
+	uint32_t version;
+	int tid;
+};
+
+#define CAPABILITY_HEADER {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0}
+
+static void set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inheritable)
+{
+	struct capability_header header = CAPABILITY_HEADER;
+	uint32_t sets[6] = {
+		(uint32_t)effective,         (uint32_t)permitted,         (uint32_t)inheritable,
+		(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32),
+	};
+	rt_syscall(SYS_capset, &header, sets);
+}
+
+static uint64_t permitted_capabilities(void)
+{
+	struct capability_header header = CAPABILITY_HEADER;
+	uint32_t sets[6] = {0, 0, 0, 0, 0, 0};
+	rt_syscall(SYS_capget, &header, sets);
+	return sets[1] | (uint64_t)sets[4] << 32;
+}
+
+static void take_user(const struct plan *plan)
+{
+	const struct manifest_process *process = &plan->process;
+	rt_syscall(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
+	rt_syscall(SYS_setgroups, plan->group_count, plan->groups);
+	rt_syscall(SYS_setresgid, process->gid[0], process->gid[1], process->gid[2]);
+	long result = rt_syscall(SYS_setresuid, process->uid[0], process->uid[1], process->uid[2]);
+	if (result < 0)
+		fail("taking the program's user", 0, result);
+	rt_syscall(SYS_prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0);
+}
+
+/* What we do not have, the process cannot get; what it did not have, it must not get. */
+static void take_capabilities(const struct manifest_process *process)
+{
+	uint64_t all = permitted_capabilities();
+	set_capabilities(all, all, 0);
+	for (unsigned long number = 0; number < 64; number++)
+		if (!(process->bounding >> number & 1) && rt_syscall(SYS_prctl, PR_CAPBSET_READ, number, 0, 0, 0) == 1)
+			rt_syscall(SYS_prctl, PR_CAPBSET_DROP, number, 0, 0, 0);
+	rt_syscall(SYS_prctl, PR_SET_SECUREBITS, process->secure_bits, 0, 0, 0);
+	set_capabilities(process->effective & all, process->permitted & all, process->inheritable & all);
+	for (unsigned long number = 0; number < 64; number++)
+		if (process->ambient >> number & 1)
+			rt_syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0);
+}
+
 static void take_credentials(const struct plan *plan)
 {
 	const struct manifest_process *process = &plan->process;
-	if (plan->change_user) {
-		rt_syscall(SYS_setgroups, plan->group_count, plan->groups);
-		rt_syscall(SYS_setresgid, process->gid[0], process->gid[1], process->gid[2]);
-		long result = rt_syscall(SYS_setresuid, process->uid[0], process->uid[1], process->uid[2]);
-		if (result < 0)
-			fail("taking the program's user", 0, result);
-		rt_syscall(SYS_prctl, PR_SET_DUMPABLE, process->dumpable == 1, 0, 0, 0);
+	if (plan->privileged) {
+		take_user(plan);
+		take_capabilities(process);
+		if (process->dumpable <= 1)
+			rt_syscall(SYS_prctl, PR_SET_DUMPABLE, process->dumpable, 0, 0, 0);
+	} else if (process->uid[1] != 0) {
+		set_capabilities(0, 0, 0);
 	}
-	if (process->uid[1] != 0) {
-		struct {
-			uint32_t version;
-			int pid;
-		} header = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
-		uint32_t none[6] = {0};
-		rt_syscall(SYS_capset, &header, none);
-	}
+	if (process->no_new_privs)
+		rt_syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 static void futex_wait(uint32_t *word, uint32_t value)
@@ -550,6 +601,7 @@ void restorer_main(struct plan *plan)
 	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->go);
 	take_credentials(plan);
+	rt_syscall(SYS_prctl, PR_SET_PDEATHSIG, plan->process.parent_death_signal, 0, 0, 0);
 	if (self->exited)
 		for (;;)
 			rt_syscall(SYS_exit, 0);
