@@ -103,14 +103,13 @@ static void report_mappings(struct engine *engine)
 /* The file may be a database whose other half is in memory; said when the first appears. */
 static void report_shared_files(struct engine *engine)
 {
-	for (size_t i = 0; i < engine->captured_regions.count && !engine->told_shared_file; i++) {
-		const struct region *region = &engine->captured_regions.entries[i];
-		const char *name = rt_region_name(&engine->captured_regions, region);
-		if (region->kind != REGION_FILE_SHARED || !region->written || strncmp(name, "/dev/", 5) == 0)
-			continue;
-		rt_say("%s is mapped shared and writable: what is written to it is not undone by a restore", name);
-		engine->told_shared_file = true;
-	}
+	if (engine->unsaved_file == 0 || engine->told_shared_file)
+		return;
+	const struct region *region = &engine->captured_regions.entries[engine->unsaved_file - 1];
+	rt_say("%s is mapped shared and writable and larger than 1 MiB: what is written to the mapping is not undone by "
+	       "a restore",
+	       rt_region_name(&engine->captured_regions, region));
+	engine->told_shared_file = true;
 }
 
 static int take_checkpoint(struct engine *engine)

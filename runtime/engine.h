@@ -124,6 +124,8 @@ struct engine {
 	bool told_mapping; /* said once that a mapping cannot be restored */
 	bool epoch_open;    /* an epoch of the store has begun and is not committed */
 	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
+	size_t unsaved_file; /* index in the regions captured last, plus 1, of a file that rt_capture_shared_files()
+			      * found too large; 0: none */
 	int stuck;          /* stops given up in a row */
 	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	int unparked;       /* a thread that was not parked at the end of the last one */
@@ -233,6 +235,11 @@ void rt_credentials_report(struct engine *engine);
 /* In the stop: what is known of them. */
 void rt_credentials_write(const struct engine *engine, struct manifest_process *process);
 void rt_credentials_write_groups(const struct engine *engine, struct manifest_writer *writer);
+
+/* ---- capture/shared_files.c ---- */
+
+/* In the stop: MANIFEST_FILE_BYTES records. */
+void rt_capture_shared_files(struct engine *engine, struct manifest_writer *writer);
 
 /* ---- capture/children.c ---- */
 

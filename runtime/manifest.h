@@ -34,6 +34,7 @@ enum manifest_kind {
 	MANIFEST_UNDO = 15,        /* struct manifest_undo: what leads files back to this checkpoint */
 	MANIFEST_LOCK = 16,        /* struct manifest_lock, one per lock of a file; after the descriptors */
 	MANIFEST_PROCESSOR = 17,   /* struct manifest_processor, exactly one */
+	MANIFEST_FILE_BYTES = 18,  /* struct manifest_file_bytes + path + bytes */
 };
 
 struct manifest_record {
@@ -245,6 +246,15 @@ struct manifest_processor {
 		uint32_t offset, size; /* bytes */
 	} state[PROCESSOR_STATES];
 	char name[48];
+};
+
+/* Contents of a file on disk that is mapped shared and writable. */
+struct manifest_file_bytes {
+	uint64_t inode;       /* st_ino */
+	uint64_t offset;      /* in the file, bytes */
+	uint64_t length;      /* of the bytes behind the path */
+	uint32_t path_length; /* with its terminator */
+	uint32_t zero;
 };
 
 /* ---- writing: into memory of rt_memory_map(), grown as needed; see manifest.c ---- */

@@ -357,6 +357,7 @@ int rt_capture_process(struct engine *engine)
 	write_limits(writer);
 	rt_credentials_write_groups(engine, writer);
 	rt_undo_capture(engine, writer);
+	rt_capture_shared_files(engine, writer);
 	int result = rt_capture_timers(engine, writer);
 	if (result == 0)
 		result = rt_capture_children(engine, writer);

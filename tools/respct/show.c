@@ -277,6 +277,11 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 		printf("thread %d \"%.16s\" at %012lx\n", thread->tid, thread->name, (unsigned long)thread->context);
 	} else if (kind == MANIFEST_DESCRIPTOR && length >= sizeof(struct manifest_descriptor)) {
 		print_descriptor(payload, length);
+	} else if (kind == MANIFEST_FILE_BYTES && length >= sizeof(struct manifest_file_bytes)) {
+		const struct manifest_file_bytes *bytes = payload;
+		const char *path = rt_manifest_string(payload, length, sizeof(*bytes), bytes->path_length);
+		printf("%lu bytes at %lu of mapped file %s\n", (unsigned long)bytes->length,
+		       (unsigned long)bytes->offset, path ? path : "?");
 	} else if (kind == MANIFEST_LOCK && length == sizeof(struct manifest_lock)) {
 		static const char *const kinds[] = {"?", "flock", "fcntl", "open file description"};
 		const struct manifest_lock *lock = payload;

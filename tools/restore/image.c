@@ -68,6 +68,15 @@ static bool take_path(struct image *image, const struct manifest_path *path, uin
 	return true;
 }
 
+static bool file_bytes_are_sane(const struct manifest_file_bytes *record, uint32_t length)
+{
+	if (length < sizeof(*record))
+		return false;
+	const char *path = rt_manifest_string(record, length, sizeof(*record), record->path_length);
+	return path != NULL && path[0] == '/' && record->offset <= INT64_MAX - UINT32_MAX &&
+	       record->length == length - sizeof(*record) - record->path_length;
+}
+
 /* Checks one record and takes note of it. */
 static bool take_record(struct image *image, uint32_t kind, const void *payload, uint32_t length,
 			uint64_t *previous_end)
@@ -115,6 +124,8 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 			return false;
 		memcpy(&image->undo, payload, sizeof(image->undo));
 		return true;
+	case MANIFEST_FILE_BYTES:
+		return file_bytes_are_sane(payload, length);
 	case MANIFEST_LOCK:
 		return length == sizeof(struct manifest_lock);
 	case MANIFEST_GROUPS:

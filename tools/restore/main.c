@@ -20,6 +20,7 @@
 #include "common/processor.h"
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
+#include "file_bytes.h"
 #include "image.h"
 #include "process.h"
 #include "undo.h"
@@ -132,6 +133,7 @@ static void become(void *argument)
 		refuse("%s: %s", directory, rt_store_problem());
 	undo_changes(&image, directory, lowest_fd);
 	check_files(&image);
+	write_file_bytes(&image);
 	shared_make(&image, lowest_fd);
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
 	if (session_window_changed(&image))
