@@ -64,3 +64,12 @@ SHIM_EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
 	errno = saved;
 	return result;
 }
+
+/* Options are read before the stop, and again where this says so. */
+SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+{
+	rt_descriptors_option_begins(fd);
+	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
+	rt_descriptors_option_ends(fd);
+	return result;
+}

@@ -109,6 +109,17 @@ int rt_descriptor_open_pipe(int ends[2])
 	return result;
 }
 
+int rt_descriptor_open_socket(int family, int type, int protocol)
+{
+	struct rlimit limit;
+	int fd = (int)rt_syscall(SYS_socket, family, type, protocol);
+	if (fd != -EMFILE || !lift_limit(&limit))
+		return fd;
+	fd = (int)rt_syscall(SYS_socket, family, type, protocol);
+	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
+	return fd;
+}
+
 /* ---- names ---- */
 
 const char *rt_descriptor_name(const struct descriptor_table *table, const struct descriptor *descriptor)
@@ -227,8 +238,10 @@ static void validate_known(struct descriptor_table *table)
 			table->entries[kept] = *descriptor;
 		kept++;
 	}
-	if (kept != table->count)
+	if (kept != table->count) {
 		table->order_valid = false;
+		table->connections_stale = true;
+	}
 	table->count = kept;
 }
 
@@ -387,10 +400,12 @@ struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number
 
 static void recognise(struct descriptor_table *table, struct descriptor *descriptor)
 {
+	uint32_t before = descriptor->kind;
 	descriptor->reason = NULL;
 	if (descriptor->fresh) {
 		descriptor->name_length = 0;
 		descriptor->settings = 0;
+		descriptor->peer_known = false;
 	}
 	if (S_ISSOCK(descriptor->mode) && !(descriptor->flags & O_PATH))
 		rt_descriptor_recognise_socket(table, descriptor);
@@ -398,19 +413,23 @@ static void recognise(struct descriptor_table *table, struct descriptor *descrip
 		rt_descriptor_recognise_event(table, descriptor);
 	else
 		rt_descriptor_recognise_file(table, descriptor);
+	if (descriptor->kind != before)
+		table->connections_stale = true;
 	descriptor->fresh = false;
 	descriptor->name_stale = false;
 }
 
 /* Whether recognising again could give something else, although fstat shows the same object. */
-static bool may_have_changed(const struct descriptor *descriptor, bool pairs_changed)
+static bool may_have_changed(const struct descriptor *descriptor, bool pairs_changed, bool stopped)
 {
 	switch (descriptor->kind) {
 	case DESCRIPTOR_LISTENING:
 	case DESCRIPTOR_UNCONNECTED:
 		return true;
-	case DESCRIPTOR_CONNECTION:
-		return pairs_changed && descriptor->family == AF_UNIX;
+	case DESCRIPTOR_CONNECTION: /* hung up: TCP that was disconnected is a socket like a new one */
+		if (descriptor->family == AF_UNIX)
+			return pairs_changed;
+		return descriptor->connecting || (stopped && (descriptor->ready & POLLHUP));
 	case DESCRIPTOR_LOST:
 		return !S_ISSOCK(descriptor->mode);
 	case DESCRIPTOR_REGULAR:
@@ -425,22 +444,24 @@ static bool may_have_changed(const struct descriptor *descriptor, bool pairs_cha
 	}
 }
 
-static int refresh(struct descriptor_table *table)
+static int refresh(struct descriptor_table *table, bool stopped)
 {
+	int result = 0;
 	validate_known(table);
 	refresh_names_of_renamed(table);
-	if (!know_all(table)) {
-		int result = find_new(table);
-		if (result < 0)
-			return result;
-	}
+	if (!know_all(table))
+		result = find_new(table);
+	if (result == 0 && stopped)
+		result = rt_descriptor_poll_sockets(table);
+	if (result < 0)
+		return result;
 	uint32_t generation = rt_descriptor_pair_generation();
 	bool pairs_changed = generation != table->pair_generation;
 	table->pair_generation = generation;
 	table->pairs_stale |= pairs_changed;
 	for (size_t i = 0; i < table->count; i++) {
 		struct descriptor *descriptor = &table->entries[i];
-		if (descriptor->fresh || may_have_changed(descriptor, pairs_changed))
+		if (descriptor->fresh || may_have_changed(descriptor, pairs_changed, stopped))
 			recognise(table, descriptor);
 	}
 	return rt_descriptor_share(table);
@@ -452,7 +473,7 @@ int rt_descriptors_prepare(struct descriptor_table *table)
 	if (result < 0)
 		return result;
 	refresh_some_names(table);
-	result = refresh(table);
+	result = refresh(table, false);
 	if (result == 0 && table->pairs_stale)
 		rt_descriptor_pairs_number(table);
 	return result < 0 ? result : rt_descriptor_gather_sockets(table);
@@ -473,9 +494,11 @@ void rt_descriptor_pad(struct manifest_writer *writer)
 	rt_manifest_put(writer, zeros, -writer->length & 7);
 }
 
-void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length)
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length,
+			       size_t address_length)
 {
-	struct descriptor_message message = {.length = (uint32_t)length};
+	struct descriptor_message message = {.length = (uint32_t)length,
+					     .address_length = (uint32_t)address_length};
 	rt_manifest_put(writer, &message, sizeof(message));
 	rt_manifest_put(writer, bytes, length);
 	rt_descriptor_pad(writer);
@@ -550,7 +573,9 @@ static int put_record(struct descriptor_table *table, struct descriptor *descrip
 
 int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer)
 {
-	int result = refresh(table);
+	int result = refresh(table, true);
+	if (result == 0)
+		result = rt_descriptor_find_peers(table);
 	for (size_t i = 0; i < table->count && result == 0; i++)
 		result = put_record(table, &table->entries[i], writer);
 	return result < 0 ? result : rt_descriptor_capture_locks(table, writer);

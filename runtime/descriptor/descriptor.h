@@ -11,7 +11,8 @@
  *   file.c     files, directories, devices, terminals, pipes
  *   event.c    eventfd, timerfd, signalfd, inotify, epoll
  *   lock.c     locks of files
- *   socket.c   sockets; pair.c remembers socketpair()
+ *   socket.c   sockets; options.c their options, unread.c what they hold, connection.c who is
+ *              connected to whom; pair.c remembers socketpair()
  *
  * Restore is tools/restore/descriptors/.
  */
@@ -45,7 +46,8 @@ enum descriptor_kind {
 	DESCRIPTOR_LISTENING = 15,   /* bound and listening; struct descriptor_socket */
 	DESCRIPTOR_UNCONNECTED = 16, /* datagram, or stream before connect(); struct descriptor_socket */
 	DESCRIPTOR_PAIR = 17,       /* socketpair() within the process; struct descriptor_socket + messages */
-	DESCRIPTOR_CONNECTION = 18, /* to the outside; reads as closed; struct descriptor_connection */
+	DESCRIPTOR_CONNECTION = 18, /* within the process, or to the outside: then it reads as closed after
+				     * its messages; struct descriptor_socket + messages */
 	DESCRIPTOR_MASTER = 19,     /* the master of a pseudo-terminal; struct descriptor_terminal */
 	DESCRIPTOR_KINDS            /* one more than the last */
 };
@@ -85,10 +87,10 @@ struct descriptor_extent {
 	uint64_t length; /* bytes, > 0 */
 };
 
-/* Unread data of pipes and socket pairs: messages one after the other, each padded to 8 bytes. */
+/* Unread data of pipes and sockets: messages one after the other, each padded to 8 bytes. */
 struct descriptor_message {
-	uint32_t length; /* bytes that follow, without padding; may be 0 */
-	uint32_t zero;
+	uint32_t length;         /* bytes that follow, without padding; may be 0 */
+	uint32_t address_length; /* datagram: the first of them are the sender's address, at most 128 */
 };
 
 /* PIPE, FIFO. Ends of one pipe have the same inode. The messages stand in the record of the
@@ -148,61 +150,108 @@ struct descriptor_interest {
 	uint64_t data;   /* epoll_data_t */
 };
 
-/* Integer options of sockets that are carried over; `value` in getsockopt()'s unit.
- *   X(name, level, option) */
-#define DESCRIPTOR_SOCKET_OPTIONS(X)                     \
-	X(REUSEADDR, SOL_SOCKET, SO_REUSEADDR)           \
-	X(REUSEPORT, SOL_SOCKET, SO_REUSEPORT)           \
-	X(KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE)           \
-	X(BROADCAST, SOL_SOCKET, SO_BROADCAST)           \
-	X(PASSCRED, SOL_SOCKET, SO_PASSCRED)             \
-	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE)           \
-	X(RCVLOWAT, SOL_SOCKET, SO_RCVLOWAT)             \
-	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP)           \
-	X(RCVBUF, SOL_SOCKET, SO_RCVBUF)                 \
-	X(SNDBUF, SOL_SOCKET, SO_SNDBUF)                 \
-	X(NODELAY, IPPROTO_TCP, TCP_NODELAY)             \
-	X(DEFER_ACCEPT, IPPROTO_TCP, TCP_DEFER_ACCEPT)   \
-	X(KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE)           \
-	X(KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL)         \
-	X(KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT)             \
-	X(USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT)   \
-	X(FASTOPEN, IPPROTO_TCP, TCP_FASTOPEN)           \
-	X(TOS, IPPROTO_IP, IP_TOS)                       \
-	X(FREEBIND, IPPROTO_IP, IP_FREEBIND)             \
-	X(PKTINFO, IPPROTO_IP, IP_PKTINFO)               \
-	X(RECVERR, IPPROTO_IP, IP_RECVERR)               \
-	X(MULTICAST_TTL, IPPROTO_IP, IP_MULTICAST_TTL)   \
-	X(MULTICAST_LOOP, IPPROTO_IP, IP_MULTICAST_LOOP) \
-	X(V6ONLY, IPPROTO_IPV6, IPV6_V6ONLY)             \
-	X(RECVPKTINFO, IPPROTO_IPV6, IPV6_RECVPKTINFO)   \
-	X(TCLASS, IPPROTO_IPV6, IPV6_TCLASS)
+/*
+ * Options of sockets that are carried over: X(name, level, option, bytes, usual). An option of four
+ * bytes that has the value `usual`, or a longer one that is all zeros, is not recorded: a new socket
+ * has it. The order is that in which they are set.
+ */
+#define DESCRIPTOR_SOCKET_OPTIONS(X)                                \
+	X(REUSEADDR, SOL_SOCKET, SO_REUSEADDR, 4, 0)                \
+	X(REUSEPORT, SOL_SOCKET, SO_REUSEPORT, 4, 0)                \
+	X(KEEPALIVE, SOL_SOCKET, SO_KEEPALIVE, 4, 0)                \
+	X(BROADCAST, SOL_SOCKET, SO_BROADCAST, 4, 0)                \
+	X(DONTROUTE, SOL_SOCKET, SO_DONTROUTE, 4, 0)                \
+	X(PASSCRED, SOL_SOCKET, SO_PASSCRED, 4, 0)                  \
+	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE, 4, 0)                \
+	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP, 4, 0)                \
+	X(TIMESTAMPNS, SOL_SOCKET, SO_TIMESTAMPNS, 4, 0)            \
+	X(PRIORITY, SOL_SOCKET, SO_PRIORITY, 4, 0)                  \
+	X(MARK, SOL_SOCKET, SO_MARK, 4, 0)                          \
+	X(BUSY_POLL, SOL_SOCKET, SO_BUSY_POLL, 4, 0)                \
+	X(RXQ_OVFL, SOL_SOCKET, SO_RXQ_OVFL, 4, 0)                  \
+	X(NO_CHECK, SOL_SOCKET, SO_NO_CHECK, 4, 0)                  \
+	X(ZEROCOPY, SOL_SOCKET, SO_ZEROCOPY, 4, 0)                  \
+	X(BINDTODEVICE, SOL_SOCKET, SO_BINDTODEVICE, 16, 0)         \
+	X(RCVBUF, SOL_SOCKET, SO_RCVBUF, 4, 0)                      \
+	X(SNDBUF, SOL_SOCKET, SO_SNDBUF, 4, 0)                      \
+	X(RCVTIMEO, SOL_SOCKET, SO_RCVTIMEO, 16, 0)                 \
+	X(SNDTIMEO, SOL_SOCKET, SO_SNDTIMEO, 16, 0)                 \
+	X(LINGER, SOL_SOCKET, SO_LINGER, 8, 0)                      \
+	X(RCVLOWAT, SOL_SOCKET, SO_RCVLOWAT, 4, 1)                  \
+	X(PEEK_OFF, SOL_SOCKET, SO_PEEK_OFF, 4, -1)                 \
+	X(CONGESTION, IPPROTO_TCP, TCP_CONGESTION, 16, 0)           \
+	X(NODELAY, IPPROTO_TCP, TCP_NODELAY, 4, 0)                  \
+	X(CORK, IPPROTO_TCP, TCP_CORK, 4, 0)                        \
+	X(MAXSEG, IPPROTO_TCP, TCP_MAXSEG, 4, 536)                  \
+	X(DEFER_ACCEPT, IPPROTO_TCP, TCP_DEFER_ACCEPT, 4, 0)        \
+	X(KEEPIDLE, IPPROTO_TCP, TCP_KEEPIDLE, 4, 7200)             \
+	X(KEEPINTVL, IPPROTO_TCP, TCP_KEEPINTVL, 4, 75)             \
+	X(KEEPCNT, IPPROTO_TCP, TCP_KEEPCNT, 4, 9)                  \
+	X(SYNCNT, IPPROTO_TCP, TCP_SYNCNT, 4, 6)                    \
+	X(LINGER2, IPPROTO_TCP, TCP_LINGER2, 4, 60)                 \
+	X(USER_TIMEOUT, IPPROTO_TCP, TCP_USER_TIMEOUT, 4, 0)        \
+	X(FASTOPEN, IPPROTO_TCP, TCP_FASTOPEN, 4, 0)                \
+	X(NOTSENT_LOWAT, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4, 0)      \
+	X(TOS, IPPROTO_IP, IP_TOS, 4, 0)                            \
+	X(TTL, IPPROTO_IP, IP_TTL, 4, 64)                           \
+	X(MINTTL, IPPROTO_IP, IP_MINTTL, 4, 0)                      \
+	X(FREEBIND, IPPROTO_IP, IP_FREEBIND, 4, 0)                  \
+	X(TRANSPARENT, IPPROTO_IP, IP_TRANSPARENT, 4, 0)            \
+	X(BIND_NO_PORT, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 4, 0)  \
+	X(PKTINFO, IPPROTO_IP, IP_PKTINFO, 4, 0)                    \
+	X(RECVTTL, IPPROTO_IP, IP_RECVTTL, 4, 0)                    \
+	X(RECVTOS, IPPROTO_IP, IP_RECVTOS, 4, 0)                    \
+	X(RECVERR, IPPROTO_IP, IP_RECVERR, 4, 0)                    \
+	X(RECVORIGDSTADDR, IPPROTO_IP, IP_RECVORIGDSTADDR, 4, 0)    \
+	X(MTU_DISCOVER, IPPROTO_IP, IP_MTU_DISCOVER, 4, 1)          \
+	X(MULTICAST_TTL, IPPROTO_IP, IP_MULTICAST_TTL, 4, 1)        \
+	X(MULTICAST_LOOP, IPPROTO_IP, IP_MULTICAST_LOOP, 4, 1)      \
+	X(MULTICAST_ALL, IPPROTO_IP, IP_MULTICAST_ALL, 4, 1)        \
+	X(MULTICAST_IF, IPPROTO_IP, IP_MULTICAST_IF, 4, 0)          \
+	X(V6ONLY, IPPROTO_IPV6, IPV6_V6ONLY, 4, 0)                  \
+	X(TCLASS, IPPROTO_IPV6, IPV6_TCLASS, 4, 0)                  \
+	X(UNICAST_HOPS, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 4, 64)     \
+	X(RECVPKTINFO, IPPROTO_IPV6, IPV6_RECVPKTINFO, 4, 0)        \
+	X(RECVTCLASS, IPPROTO_IPV6, IPV6_RECVTCLASS, 4, 0)          \
+	X(RECVHOPLIMIT, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 4, 0)      \
+	X(RECVERR6, IPPROTO_IPV6, IPV6_RECVERR, 4, 0)               \
+	X(MTU_DISCOVER6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, 4, 1)     \
+	X(MULTICAST_HOPS, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 4, 1)  \
+	X(MULTICAST_LOOP6, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 4, 1) \
+	X(MULTICAST_IF6, IPPROTO_IPV6, IPV6_MULTICAST_IF, 4, 0)
 
-#define X(name, level, option) DESCRIPTOR_OPTION_##name,
+#define X(name, level, option, bytes, usual) DESCRIPTOR_OPTION_##name,
 enum descriptor_option { DESCRIPTOR_SOCKET_OPTIONS(X) DESCRIPTOR_OPTIONS };
 #undef X
 
-/* LISTENING, UNCONNECTED, PAIR. PAIR: messages follow, what this end had not read. */
+#define DESCRIPTOR_OPTION_BYTES 16 /* the longest value */
+
+/* One option, its value as getsockopt() gives it (RCVBUF, SNDBUF: as setsockopt() wants it). */
+struct descriptor_option_value {
+	uint32_t option; /* enum descriptor_option */
+	uint32_t length; /* of `value` */
+	uint8_t value[DESCRIPTOR_OPTION_BYTES];
+};
+
+enum descriptor_socket_flag {
+	SOCKET_READ_CLOSED = 1,  /* reads no more: after what is unread, end of file */
+	SOCKET_WRITE_CLOSED = 2, /* TCP: has said that it will send no more */
+	SOCKET_WAITING = 4,      /* in the queue of the listening socket `peer_inode` */
+	SOCKET_CONNECTING = 8,   /* on its way to `peer` */
+};
+
+/* LISTENING, UNCONNECTED, PAIR, CONNECTION. `option_count` options follow, then the two addresses,
+ * each padded to 8 bytes, then messages: what this socket had received and not read. */
 struct descriptor_socket {
 	uint32_t family, type, protocol; /* SO_DOMAIN, SO_TYPE, SO_PROTOCOL */
 	int32_t backlog;                 /* LISTENING: listen() argument */
-	uint64_t peer_inode;             /* PAIR: the other end's inode; 0: it is not open in the process */
-	uint32_t read_closed;            /* PAIR: this end will read no more: after its messages, EOF */
+	uint64_t peer_inode;             /* PAIR, CONNECTION: the other end's, 0: it is not in the process */
+	uint32_t flags;                  /* bits of enum descriptor_socket_flag */
 	uint32_t path_mode;              /* unix address: st_mode of its file; 0: there was no file */
-	int64_t receive_timeout_us;      /* SO_RCVTIMEO; 0: none */
-	int64_t send_timeout_us;         /* SO_SNDTIMEO; 0: none */
-	int32_t linger_seconds;          /* SO_LINGER; -1: off */
-	uint32_t option_set;             /* bit n: option[n] is to be set */
-	int32_t option[DESCRIPTOR_OPTIONS];
-	uint32_t local_length; /* of `local`; 0: not bound */
-	uint32_t peer_length;  /* of `peer`; 0: not connected */
-	uint8_t local[128];    /* struct sockaddr_storage */
-	uint8_t peer[128];     /* struct sockaddr_storage */
-};
-
-struct descriptor_connection {
-	uint32_t family, type, protocol; /* SO_DOMAIN, SO_TYPE, SO_PROTOCOL */
-	uint32_t zero;
+	uint32_t place;                  /* SOCKET_WAITING: before it in the queue */
+	uint32_t option_count;           /* of struct descriptor_option_value that follow */
+	uint32_t local_length;           /* of the address it is bound to, at most 128; 0: it is not */
+	uint32_t peer_length;            /* of the address it is connected to, at most 128; 0: none */
 };
 
 /* ---- capture; checkpoint thread only ---- */
@@ -251,6 +300,11 @@ int rt_descriptors_lock_again(const void *manifest, size_t length);
 /* A directory has been renamed: the names of what is open in it are read again by the next capture. Any
  * thread, lock-free. */
 void rt_descriptors_note_directory_renamed(void);
+
+/* Around a setsockopt() of the program, which nothing else shows. Called by the shim on program
+ * threads; lock-free, safe at any time. */
+void rt_descriptors_option_begins(int fd);
+void rt_descriptors_option_ends(int fd);
 
 /* Tells of a socketpair(), for which the kernel has no question. Called by the shim on program
  * threads; lock-free, safe at any time. Inode numbers as in fstat(). */

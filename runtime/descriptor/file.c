@@ -277,7 +277,7 @@ static int put_copy(struct descriptor_table *table, int copy, size_t length, str
 		ssize_t part = rt_sys_read(copy, table->text.bytes, CONTENTS_CHUNK);
 		if (part <= 0)
 			return -EIO;
-		rt_descriptor_put_message(writer, table->text.bytes, (size_t)part);
+		rt_descriptor_put_message(writer, table->text.bytes, (size_t)part, 0);
 		length -= (size_t)part;
 	}
 	return 0;

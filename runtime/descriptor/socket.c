@@ -1,63 +1,25 @@
 /*
- * Sockets: listening, unconnected, one end of a socketpair, or connected to the outside.
+ * Sockets: listening, unconnected, one end of a socketpair, or connected.
  *
  * What a socket is can change without a trace in fstat() (bind, listen, connect), so all but
- * connections are asked again in the stop. Options take some thirty questions: they are read
- * before the stop, and in it only for a socket that is new or has changed; an option set in
- * between is in the next checkpoint. Of a connection nothing is needed: it will read as closed
- * by its peer.
+ * connections are asked again in the stop. One poll() of all tells which connections have
+ * anything that must be looked at: an idle one costs next to nothing.
  */
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/time.h>
 #include <sys/un.h>
 
 #include "descriptor/table.h"
 
-#define PEEK_CHUNK (256 * 1024)
-#define MOST_EMPTY_MESSAGES 4096 /* more datagrams of no bytes in a row are not believed */
-#define UNIX_BACKLOG 4096        /* the kernel does not tell a unix socket's */
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72 /* Linux 5.14: which buffer sizes were set by hand */
-#endif
-#define SEND_SIZE_SET 1 /* SOCK_SNDBUF_LOCK */
-#define RECEIVE_SIZE_SET 2
-#ifndef IPPROTO_MPTCP
-#define IPPROTO_MPTCP 262
-#endif
-#define STATE_LISTEN 10 /* TCP_LISTEN; netinet/tcp.h's names differ between C libraries */
-#define STATE_CLOSE 7
+#define UNIX_BACKLOG 4096     /* the kernel does not tell a unix socket's */
+#define SETTINGS_REFRESHED 16 /* sockets asked again by each prepare, see options.c */
 
-#define X(name, level, option) {level, option},
-static const struct {
-	int level, option;
-} options[DESCRIPTOR_OPTIONS] = {DESCRIPTOR_SOCKET_OPTIONS(X)};
-#undef X
-
-static bool get_option(int fd, int level, int option, int *value)
-{
-	socklen_t length = sizeof(*value);
-	*value = 0;
-	return rt_sys_getsockopt(fd, level, option, value, &length) >= 0;
-}
-
-static bool is_stream(const struct descriptor *descriptor)
-{
-	return descriptor->type == SOCK_STREAM || descriptor->type == SOCK_SEQPACKET;
-}
-
-static bool is_tcp(const struct descriptor *descriptor)
-{
-	return (descriptor->family == AF_INET || descriptor->family == AF_INET6) &&
-	       (descriptor->protocol == IPPROTO_TCP || descriptor->protocol == IPPROTO_MPTCP);
-}
-
-static uint8_t tcp_state(int fd)
+uint8_t rt_descriptor_tcp_state(int fd)
 {
 	struct tcp_info info;
 	socklen_t length = sizeof(info);
-	return rt_sys_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? STATE_CLOSE
+	return rt_sys_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? RT_TCP_CLOSE
 										: info.tcpi_state;
 }
 
@@ -74,16 +36,24 @@ static bool is_connected(int fd, bool *named)
 
 /* ---- what it is ---- */
 
-static uint32_t recognise_stream(const struct descriptor *descriptor)
+static bool is_connecting(uint8_t state)
+{
+	return state == RT_TCP_SYN_SENT || state == RT_TCP_SYN_RECEIVED;
+}
+
+static uint32_t recognise_stream(struct descriptor *descriptor)
 {
 	int fd = descriptor->number, accepts;
 	bool named;
-	if (get_option(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts) && accepts)
+	descriptor->connecting = false;
+	if (rt_descriptor_get_option(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts) && accepts)
 		return DESCRIPTOR_LISTENING;
 	if (is_connected(fd, &named))
 		return DESCRIPTOR_CONNECTION;
 	/* Being connected, or a connection that is over: POLLRDHUP tells that from a fresh socket. */
-	if (is_tcp(descriptor) && tcp_state(fd) != STATE_CLOSE)
+	uint8_t state = rt_descriptor_is_tcp(descriptor) ? rt_descriptor_tcp_state(fd) : RT_TCP_CLOSE;
+	descriptor->connecting = is_connecting(state);
+	if (state != RT_TCP_CLOSE)
 		return DESCRIPTOR_CONNECTION;
 	return rt_sys_poll_now(fd, POLLRDHUP) & POLLRDHUP ? DESCRIPTOR_CONNECTION : DESCRIPTOR_UNCONNECTED;
 }
@@ -96,17 +66,24 @@ static uint32_t recognise_datagram(const struct descriptor *descriptor)
 	return DESCRIPTOR_UNCONNECTED;
 }
 
+static uint32_t recognise_unix(struct descriptor *descriptor)
+{
+	uint64_t other = rt_descriptor_pair_of(descriptor->inode);
+	if (other == 0)
+		return rt_descriptor_is_stream(descriptor) ? recognise_stream(descriptor)
+							   : recognise_datagram(descriptor);
+	descriptor->peer_inode = other;
+	return DESCRIPTOR_PAIR;
+}
+
 static uint32_t recognise_family(struct descriptor *descriptor)
 {
 	switch (descriptor->family) {
 	case AF_UNIX:
-		descriptor->peer_inode = rt_descriptor_pair_of(descriptor->inode);
-		if (descriptor->peer_inode != 0)
-			return DESCRIPTOR_PAIR;
-		return is_stream(descriptor) ? recognise_stream(descriptor) : recognise_datagram(descriptor);
+		return recognise_unix(descriptor);
 	case AF_INET:
 	case AF_INET6:
-		if (is_tcp(descriptor))
+		if (rt_descriptor_is_tcp(descriptor))
 			return recognise_stream(descriptor);
 		if (descriptor->type == SOCK_DGRAM)
 			return recognise_datagram(descriptor);
@@ -120,86 +97,21 @@ static uint32_t recognise_family(struct descriptor *descriptor)
 	}
 }
 
-void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descriptor *descriptor)
+static uint32_t ask(int fd, int option)
 {
 	int value;
+	return rt_descriptor_get_option(fd, SOL_SOCKET, option, &value) ? (uint32_t)value : 0;
+}
+
+void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descriptor *descriptor)
+{
 	(void)table;
 	if (descriptor->fresh) {
-		descriptor->family =
-			get_option(descriptor->number, SOL_SOCKET, SO_DOMAIN, &value) ? (uint32_t)value : 0;
-		descriptor->type =
-			get_option(descriptor->number, SOL_SOCKET, SO_TYPE, &value) ? (uint32_t)value : 0;
-		descriptor->protocol =
-			get_option(descriptor->number, SOL_SOCKET, SO_PROTOCOL, &value) ? (uint32_t)value : 0;
+		descriptor->family = ask(descriptor->number, SO_DOMAIN);
+		descriptor->type = ask(descriptor->number, SO_TYPE);
+		descriptor->protocol = ask(descriptor->number, SO_PROTOCOL);
 	}
 	descriptor->kind = recognise_family(descriptor);
-}
-
-/* ---- its settings ---- */
-
-static bool level_applies(const struct descriptor *descriptor, int level)
-{
-	switch (level) {
-	case SOL_SOCKET:
-		return true;
-	case IPPROTO_TCP:
-		return is_tcp(descriptor);
-	case IPPROTO_IP:
-		return descriptor->family == AF_INET;
-	default:
-		return descriptor->family == AF_INET6;
-	}
-}
-
-static void set_buffer_size(struct descriptor_socket *socket, int option, bool by_hand)
-{
-	/* The kernel doubles what it is given. One that sizes itself is left alone. */
-	socket->option[option] /= 2;
-	if (!by_hand)
-		socket->option_set &= ~(1U << option);
-}
-
-static void get_options(const struct descriptor *descriptor, struct descriptor_socket *socket)
-{
-	int fd = descriptor->number, locked;
-	for (int i = 0; i < DESCRIPTOR_OPTIONS; i++)
-		if (level_applies(descriptor, options[i].level) &&
-		    get_option(fd, options[i].level, options[i].option, &socket->option[i]))
-			socket->option_set |= 1U << i;
-	if (!get_option(fd, SOL_SOCKET, SO_BUF_LOCK, &locked))
-		locked = SEND_SIZE_SET | RECEIVE_SIZE_SET;
-	set_buffer_size(socket, DESCRIPTOR_OPTION_RCVBUF, locked & RECEIVE_SIZE_SET);
-	set_buffer_size(socket, DESCRIPTOR_OPTION_SNDBUF, locked & SEND_SIZE_SET);
-}
-
-static int64_t get_timeout(int fd, int option)
-{
-	struct timeval timeout = {0};
-	socklen_t length = sizeof(timeout);
-	rt_sys_getsockopt(fd, SOL_SOCKET, option, &timeout, &length);
-	return timeout.tv_sec * 1000000L + timeout.tv_usec;
-}
-
-static int32_t get_linger(int fd)
-{
-	struct linger linger = {0};
-	socklen_t length = sizeof(linger);
-	rt_sys_getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &length);
-	return linger.l_onoff ? linger.l_linger : -1;
-}
-
-static struct descriptor_socket describe_socket(const struct descriptor *descriptor)
-{
-	struct descriptor_socket socket = {
-		.family = descriptor->family,
-		.type = descriptor->type,
-		.protocol = descriptor->protocol,
-		.receive_timeout_us = get_timeout(descriptor->number, SO_RCVTIMEO),
-		.send_timeout_us = get_timeout(descriptor->number, SO_SNDTIMEO),
-		.linger_seconds = get_linger(descriptor->number),
-	};
-	get_options(descriptor, &socket);
-	return socket;
 }
 
 /* ---- its addresses ---- */
@@ -245,27 +157,27 @@ static void get_addresses(const struct descriptor *descriptor, struct addresses 
 	    length <= sizeof(addresses->local) && is_bound(&addresses->local, length))
 		addresses->local_length = length;
 	length = sizeof(addresses->peer);
-	if (descriptor->family != AF_NETLINK && descriptor->kind == DESCRIPTOR_UNCONNECTED &&
+	if (descriptor->family != AF_NETLINK && descriptor->kind != DESCRIPTOR_LISTENING &&
 	    rt_sys_getpeername(descriptor->number, &addresses->peer, &length) == 0 &&
 	    length <= sizeof(addresses->peer))
 		addresses->peer_length = length;
 }
 
-static bool same_addresses(const struct addresses *addresses, const struct descriptor_socket *socket)
+static bool same_addresses(const struct addresses *addresses, const struct socket_settings *settings)
 {
-	return addresses->local_length == socket->local_length &&
-	       addresses->peer_length == socket->peer_length &&
-	       memcmp(&addresses->local, socket->local, addresses->local_length) == 0 &&
-	       memcmp(&addresses->peer, socket->peer, addresses->peer_length) == 0;
+	return addresses->local_length == settings->socket.local_length &&
+	       addresses->peer_length == settings->socket.peer_length &&
+	       memcmp(&addresses->local, &settings->local, addresses->local_length) == 0 &&
+	       memcmp(&addresses->peer, &settings->peer, addresses->peer_length) == 0;
 }
 
-static void set_addresses(struct descriptor_socket *socket, const struct addresses *addresses)
+static void set_addresses(struct socket_settings *settings, const struct addresses *addresses)
 {
-	memcpy(socket->local, &addresses->local, addresses->local_length);
-	memcpy(socket->peer, &addresses->peer, addresses->peer_length);
-	socket->local_length = addresses->local_length;
-	socket->peer_length = addresses->peer_length;
-	socket->path_mode = path_mode(&addresses->local, addresses->local_length);
+	settings->local = addresses->local;
+	settings->peer = addresses->peer;
+	settings->socket.local_length = addresses->local_length;
+	settings->socket.peer_length = addresses->peer_length;
+	settings->socket.path_mode = path_mode(&addresses->local, addresses->local_length);
 }
 
 /* A listening TCP socket shows its backlog where a connected one shows selective acknowledgements. */
@@ -273,63 +185,127 @@ static int32_t get_backlog(const struct descriptor *descriptor)
 {
 	struct tcp_info info;
 	socklen_t length = sizeof(info);
-	if (!is_tcp(descriptor) ||
+	if (!rt_descriptor_is_tcp(descriptor) ||
 	    rt_sys_getsockopt(descriptor->number, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ||
-	    info.tcpi_state != STATE_LISTEN)
+	    info.tcpi_state != RT_TCP_LISTEN)
 		return UNIX_BACKLOG;
 	return (int32_t)info.tcpi_sacked;
 }
 
-/* ---- its records ---- */
+/* ---- what is kept of it ---- */
 
-int rt_descriptor_capture_connection(struct descriptor_table *table, struct descriptor *descriptor,
-				     struct manifest_writer *writer)
+static struct socket_settings *all_settings(const struct descriptor_table *table)
 {
-	const struct descriptor_connection connection = {
+	return (struct socket_settings *)(void *)table->settings[table->settings_block].bytes;
+}
+
+static void read_settings(struct descriptor *descriptor, struct socket_settings *settings)
+{
+	struct addresses addresses;
+	settings->socket = (struct descriptor_socket){
 		.family = descriptor->family,
 		.type = descriptor->type,
 		.protocol = descriptor->protocol,
 	};
-	(void)table;
-	rt_manifest_put(writer, &connection, sizeof(connection));
+	settings->socket.option_count = rt_descriptor_get_options(descriptor, settings->options);
+	if (descriptor->kind == DESCRIPTOR_PAIR)
+		return;
+	get_addresses(descriptor, &addresses);
+	set_addresses(settings, &addresses);
+	if (descriptor->kind == DESCRIPTOR_LISTENING)
+		settings->socket.backlog = get_backlog(descriptor);
+	if (descriptor->kind == DESCRIPTOR_CONNECTION && rt_descriptor_is_tcp(descriptor))
+		rt_descriptor_set_key(descriptor, settings);
+}
+
+static bool settings_hold(const struct descriptor *descriptor)
+{
+	return descriptor->settings_kind == descriptor->kind &&
+	       !rt_descriptor_options_changed(descriptor->number, descriptor->changes);
+}
+
+struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table,
+						   struct descriptor *descriptor)
+{
+	struct descriptor_block *block = &table->settings[table->settings_block];
+	if (descriptor->settings == 0) {
+		if (rt_descriptor_reserve(block,
+					  (table->settings_used + 1) * sizeof(struct socket_settings)) < 0)
+			return NULL;
+		descriptor->settings = (uint32_t)++table->settings_used;
+		descriptor->settings_kind = 0;
+	}
+	struct socket_settings *settings = &all_settings(table)[descriptor->settings - 1];
+	if (!settings_hold(descriptor)) {
+		descriptor->settings_kind = descriptor->kind;
+		descriptor->changes = rt_descriptor_option_changes(descriptor->number);
+		read_settings(descriptor, settings);
+	}
+	return settings;
+}
+
+/* Copies what is in use to the other block when most of it is of sockets that are gone. */
+static int compact_settings(struct descriptor_table *table)
+{
+	struct socket_settings *old = all_settings(table);
+	struct descriptor_block *block = &table->settings[!table->settings_block];
+	size_t used = 0;
+	if (table->settings_used < 2 * table->count + 64)
+		return 0;
+	if (rt_descriptor_reserve(block, (table->count + 1) * sizeof(*old)) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < table->count; i++) {
+		struct descriptor *descriptor = &table->entries[i];
+		if (descriptor->settings == 0)
+			continue;
+		((struct socket_settings *)(void *)block->bytes)[used] = old[descriptor->settings - 1];
+		descriptor->settings = (uint32_t)++used;
+	}
+	table->settings_block = !table->settings_block;
+	table->settings_used = used;
 	return 0;
 }
 
-/* What is known of a socket, read anew when it was not, or was for another kind. NULL: no memory. */
-static struct descriptor_socket *get_settings(struct descriptor_table *table, struct descriptor *descriptor)
+static bool has_settings(const struct descriptor *descriptor)
 {
-	struct descriptor_socket *all = (struct descriptor_socket *)(void *)table->settings.bytes;
-	if (descriptor->settings != 0 && descriptor->settings_kind == descriptor->kind)
-		return &all[descriptor->settings - 1];
-	if (rt_descriptor_reserve(&table->settings, (table->settings_used + 1) * sizeof(*all)) < 0)
-		return NULL;
-	all = (struct descriptor_socket *)(void *)table->settings.bytes;
-	descriptor->settings = (uint32_t)++table->settings_used;
-	descriptor->settings_kind = descriptor->kind;
-	struct descriptor_socket *socket = &all[descriptor->settings - 1];
-	*socket = describe_socket(descriptor);
-	if (descriptor->kind == DESCRIPTOR_PAIR)
-		return socket;
-	struct addresses addresses;
-	get_addresses(descriptor, &addresses);
-	set_addresses(socket, &addresses);
-	if (descriptor->kind == DESCRIPTOR_LISTENING)
-		socket->backlog = get_backlog(descriptor);
-	return socket;
+	return (descriptor->kind == DESCRIPTOR_LISTENING || descriptor->kind == DESCRIPTOR_UNCONNECTED ||
+		descriptor->kind == DESCRIPTOR_PAIR || descriptor->kind == DESCRIPTOR_CONNECTION) &&
+	       descriptor->shared_with < 0;
+}
+
+static void forget_some_settings(struct descriptor_table *table)
+{
+	for (size_t i = 0; i < SETTINGS_REFRESHED && i < table->count; i++) {
+		if (table->settings_next >= table->count)
+			table->settings_next = 0;
+		table->entries[table->settings_next++].settings_kind = 0;
+	}
 }
 
 int rt_descriptor_gather_sockets(struct descriptor_table *table)
 {
-	table->settings_used = 0;
-	for (size_t i = 0; i < table->count; i++) {
-		struct descriptor *descriptor = &table->entries[i];
-		descriptor->settings = 0;
-		if ((descriptor->kind == DESCRIPTOR_LISTENING || descriptor->kind == DESCRIPTOR_UNCONNECTED ||
-		     descriptor->kind == DESCRIPTOR_PAIR) &&
-		    descriptor->shared_with < 0 && get_settings(table, descriptor) == NULL)
+	int result = compact_settings(table);
+	if (result < 0)
+		return result;
+	forget_some_settings(table);
+	for (size_t i = 0; i < table->count; i++)
+		if (has_settings(&table->entries[i]) &&
+		    rt_descriptor_get_settings(table, &table->entries[i]) == NULL)
 			return -ENOMEM;
-	}
 	return 0;
+}
+
+/* ---- its records ---- */
+
+static void put_settings(struct manifest_writer *writer, const struct socket_settings *settings,
+			 const struct descriptor_socket *socket)
+{
+	rt_manifest_put(writer, socket, sizeof(*socket));
+	rt_manifest_put(writer, settings->options, socket->option_count * sizeof(settings->options[0]));
+	rt_manifest_put(writer, &settings->local, socket->local_length);
+	rt_descriptor_pad(writer);
+	rt_manifest_put(writer, &settings->peer, socket->peer_length);
+	rt_descriptor_pad(writer);
 }
 
 /* The address of a socket that listens stays what it is. */
@@ -337,71 +313,80 @@ int rt_descriptor_capture_socket(struct descriptor_table *table, struct descript
 				 struct manifest_writer *writer)
 {
 	struct addresses addresses;
-	struct descriptor_socket *socket = get_settings(table, descriptor);
-	if (socket != NULL && descriptor->kind == DESCRIPTOR_UNCONNECTED) {
+	struct socket_settings *settings = rt_descriptor_get_settings(table, descriptor);
+	if (settings == NULL)
+		return -ENOMEM;
+	if (descriptor->kind == DESCRIPTOR_UNCONNECTED) {
 		get_addresses(descriptor, &addresses);
-		if (!same_addresses(&addresses, socket)) {
-			descriptor->settings = 0;
-			socket = get_settings(table, descriptor);
-		}
+		if (!same_addresses(&addresses, settings))
+			set_addresses(settings, &addresses);
 	}
-	if (socket == NULL)
-		return -ENOMEM;
-	rt_manifest_put(writer, socket, sizeof(*socket));
+	put_settings(writer, settings, &settings->socket);
 	return 0;
-}
-
-/* ---- unread contents of a pair ---- */
-
-/* One call's worth at the peek offset, as (a part of) a message. 1: there may be more, 0: no more. */
-static int peek(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer,
-		int *empty)
-{
-	struct iovec part = {.iov_base = table->text.bytes, .iov_len = PEEK_CHUNK};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-	ssize_t length = rt_sys_recvmsg(descriptor->number, &message, MSG_PEEK | MSG_DONTWAIT);
-	if (length < 0 || (length == 0 && is_stream(descriptor)))
-		return length == 0 || length == -EAGAIN ? 0 : (int)length;
-	if (message.msg_flags & MSG_TRUNC)
-		return rt_descriptor_lost(descriptor,
-					  "cannot be restored: an unread message of more than 256 KiB");
-	if (message.msg_flags & MSG_CTRUNC)
-		descriptor->reason =
-			"will be restored without the descriptors or credentials in its unread messages";
-	rt_descriptor_put_message(writer, table->text.bytes, (size_t)length);
-	*empty = length == 0 ? *empty + 1 : 0;
-	return *empty < MOST_EMPTY_MESSAGES;
-}
-
-static int put_unread(struct descriptor_table *table, struct descriptor *descriptor,
-		      struct manifest_writer *writer)
-{
-	int fd = descriptor->number, old, start = 0, empty = 0, result;
-	if (rt_descriptor_reserve(&table->text, PEEK_CHUNK) < 0)
-		return -ENOMEM;
-	if (!get_option(fd, SOL_SOCKET, SO_PEEK_OFF, &old) ||
-	    rt_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start)) < 0)
-		return rt_descriptor_lost(descriptor,
-					  "cannot be restored: its unread contents cannot be copied");
-	do
-		result = peek(table, descriptor, writer, &empty);
-	while (result > 0);
-	rt_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &old, sizeof(old));
-	return result;
 }
 
 int rt_descriptor_capture_pair(struct descriptor_table *table, struct descriptor *descriptor,
 			       struct manifest_writer *writer)
 {
-	const struct descriptor_socket *settings = get_settings(table, descriptor);
+	const struct socket_settings *settings = rt_descriptor_get_settings(table, descriptor);
 	size_t first;
 	if (settings == NULL)
 		return -ENOMEM;
-	struct descriptor_socket socket = *settings;
+	struct descriptor_socket socket = settings->socket;
 	if (rt_descriptor_same_inode(table, descriptor->device, descriptor->peer_inode, &first) > 0)
 		socket.peer_inode = descriptor->peer_inode;
-	int ready = rt_sys_poll_now(descriptor->number, POLLIN | POLLRDHUP);
-	socket.read_closed = ready > 0 && (ready & POLLRDHUP) != 0;
-	rt_manifest_put(writer, &socket, sizeof(socket));
-	return ready > 0 && (ready & POLLIN) ? put_unread(table, descriptor, writer) : 0;
+	if (descriptor->ready >= 0 && (descriptor->ready & POLLRDHUP))
+		socket.flags |= SOCKET_READ_CLOSED;
+	put_settings(writer, settings, &socket);
+	return rt_descriptor_put_unread(table, descriptor, writer);
+}
+
+static bool has_closed_writing(uint8_t state)
+{
+	return state == RT_TCP_FIN_WAIT1 || state == RT_TCP_FIN_WAIT2 || state == RT_TCP_CLOSING ||
+	       state == RT_TCP_LAST_ACK || state == RT_TCP_TIME_WAIT;
+}
+
+/* The other end in the process of a connection, NULL: there is none. */
+static const struct descriptor *other_end(const struct descriptor_table *table,
+					  const struct descriptor *descriptor)
+{
+	size_t first;
+	if (descriptor->peer_inode == 0 || descriptor->waiting ||
+	    rt_descriptor_same_inode(table, descriptor->device, descriptor->peer_inode, &first) == 0)
+		return NULL;
+	return &table->entries[table->order[first]];
+}
+
+int rt_descriptor_capture_connection(struct descriptor_table *table, struct descriptor *descriptor,
+				     struct manifest_writer *writer)
+{
+	const struct socket_settings *settings = rt_descriptor_get_settings(table, descriptor);
+	if (settings == NULL)
+		return -ENOMEM;
+	struct descriptor_socket socket = settings->socket;
+	const struct descriptor *other = other_end(table, descriptor);
+	bool tcp = rt_descriptor_is_tcp(descriptor);
+	if (descriptor->ready < 0 || (descriptor->ready & POLLRDHUP))
+		socket.flags |= SOCKET_READ_CLOSED;
+	if (tcp && (other != NULL || descriptor->waiting) &&
+	    has_closed_writing(rt_descriptor_tcp_state(descriptor->number)))
+		socket.flags |= SOCKET_WRITE_CLOSED;
+	if (descriptor->waits_in_vain)
+		descriptor->reason =
+			"will read as closed by its peer after a restore: what it has sent waits for "
+			"accept()";
+	if (descriptor->waiting) {
+		socket.flags |= SOCKET_WAITING;
+		socket.place = descriptor->place;
+		socket.peer_inode = descriptor->peer_inode;
+	} else if (other != NULL && tcp && !rt_descriptor_settle(other, descriptor)) {
+		descriptor->reason =
+			"will read as closed by its peer after a restore: more is on its way than "
+			"can be copied";
+	} else if (other != NULL) {
+		socket.peer_inode = descriptor->peer_inode;
+	}
+	put_settings(writer, settings, &socket);
+	return rt_descriptor_put_unread(table, descriptor, writer);
 }

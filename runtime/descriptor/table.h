@@ -8,6 +8,7 @@
 #define RT_DESCRIPTOR_TABLE_H
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,26 @@
 
 #include "descriptor/descriptor.h"
 #include "sys.h"
+
+#define RT_IPPROTO_MPTCP 262
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* Linux 5.14: which buffer sizes were set by hand */
+#endif
+
+/* States of a TCP socket; the names of netinet/tcp.h differ between C libraries. */
+enum {
+	RT_TCP_ESTABLISHED = 1,
+	RT_TCP_SYN_SENT = 2,
+	RT_TCP_SYN_RECEIVED = 3,
+	RT_TCP_FIN_WAIT1 = 4,
+	RT_TCP_FIN_WAIT2 = 5,
+	RT_TCP_TIME_WAIT = 6,
+	RT_TCP_CLOSE = 7,
+	RT_TCP_CLOSE_WAIT = 8,
+	RT_TCP_LAST_ACK = 9,
+	RT_TCP_LISTEN = 10,
+	RT_TCP_CLOSING = 11,
+};
 
 /* A growable piece of runtime memory. */
 struct descriptor_block {
@@ -38,10 +59,26 @@ struct descriptor {
 	uint64_t peer_inode;             /* the other end of a socketpair(), 0: not known to be one */
 	uint32_t settings;      /* of a socket: one more than its index in table->settings; 0: not read */
 	uint32_t settings_kind; /* `kind` when they were read */
+	uint32_t changes;       /* rt_descriptor_option_changes() when they were read */
+	uint64_t address_key;   /* TCP connection: hash of its addresses, own first; 0: not known */
+	uint64_t mirrored_key;  /* the same with the peer's first: the other end's address_key */
+	uint32_t place;         /* unix connection that waits to be accepted: before it in the queue */
+	int16_t ready;          /* POLL* in this stop; negative: not known */
+	bool peer_known;        /* unix connection: peer_inode is what the kernel says */
+	bool waiting;           /* in the queue of the listening socket peer_inode */
+	bool waits_in_vain;     /* in such a queue, but with contents that cannot be copied */
+	bool connecting;        /* TCP: connect() is under way */
 	bool fresh;             /* not recognised yet */
 	bool name_stale;        /* recognised, but the name may have changed */
 	bool terminal, memfd;
 	const char *reason; /* what the user should know, NULL: nothing; a static text */
+};
+
+/* What is kept of a socket from checkpoint to checkpoint. */
+struct socket_settings {
+	struct descriptor_socket socket; /* flags and place are not kept */
+	struct sockaddr_storage local, peer;
+	struct descriptor_option_value options[DESCRIPTOR_OPTIONS];
 };
 
 #define DESCRIPTOR_SAID 128
@@ -73,8 +110,12 @@ struct descriptor_table {
 	uint32_t renames_seen; /* of rt_descriptors_note_directory_renamed() */
 	size_t refresh_next; /* entry whose name prepare reads again next */
 
-	struct descriptor_block settings; /* struct descriptor_socket[]; read again by each prepare */
+	struct descriptor_block settings[2]; /* struct socket_settings[]; prepare copies what is in use */
+	int settings_block;
 	size_t settings_used;
+	size_t settings_next;                       /* entry whose settings prepare reads again next */
+	struct descriptor_block polls, connections; /* struct pollfd[]; uint32_t[], see connection.c */
+	bool connections_stale; /* TCP connections have come or gone since they were matched */
 
 	struct descriptor_block text; /* directory entries, fdinfo, unread contents */
 	uint32_t pair_generation;     /* of the pair notes, when the sockets were last looked at */
@@ -101,11 +142,14 @@ int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *d
 /* Opens a file in the stop, lifting the soft limit for that instant when the table is full. */
 int rt_descriptor_open_file(int directory, const char *path, int flags);
 int rt_descriptor_open_pipe(int ends[2]);
+int rt_descriptor_open_socket(int family, int type, int protocol);
 
 /* Sets what the user is told and returns -EOPNOTSUPP: "cannot be carried over". */
 int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
 
-void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length);
+/* `bytes` begin with `address_length` bytes of address, and are `length` with it. */
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length,
+			       size_t address_length);
 void rt_descriptor_pad(struct manifest_writer *writer);
 
 /* ---- share.c ---- */
@@ -126,6 +170,17 @@ void rt_descriptor_recognise_file(struct descriptor_table *table, struct descrip
 void rt_descriptor_recognise_event(struct descriptor_table *table, struct descriptor *descriptor);
 void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descriptor *descriptor);
 
+static inline bool rt_descriptor_is_tcp(const struct descriptor *descriptor)
+{
+	return (descriptor->family == AF_INET || descriptor->family == AF_INET6) &&
+	       (descriptor->protocol == IPPROTO_TCP || descriptor->protocol == RT_IPPROTO_MPTCP);
+}
+
+static inline bool rt_descriptor_is_stream(const struct descriptor *descriptor)
+{
+	return descriptor->type == SOCK_STREAM || descriptor->type == SOCK_SEQPACKET;
+}
+
 /* Before the stop: reads the options and addresses of all sockets that need them. 0 or -ENOMEM. */
 int rt_descriptor_gather_sockets(struct descriptor_table *table);
 
@@ -143,6 +198,43 @@ int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number);
 
 /* Adds the records of all locks. 0 or -errno. */
 int rt_descriptor_capture_locks(struct descriptor_table *table, struct manifest_writer *writer);
+
+/* What is known of a socket, read anew when it was not, or may have changed. NULL: no memory. */
+struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table,
+						   struct descriptor *descriptor);
+
+/* The state of a TCP socket: RT_TCP_*. */
+uint8_t rt_descriptor_tcp_state(int fd);
+
+/* ---- options.c ---- */
+
+uint32_t rt_descriptor_option_changes(int fd);
+bool rt_descriptor_options_changed(int fd, uint32_t seen);
+
+/* What differs from a new socket; `values` has room for all. */
+uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,
+				   struct descriptor_option_value *values);
+
+/* ---- unread.c ---- */
+
+/* Adds what the socket has received and the program has not read, without consuming it. 0, -ENOMEM,
+ * or what rt_descriptor_lost() returns. */
+int rt_descriptor_put_unread(struct descriptor_table *table, struct descriptor *descriptor,
+			     struct manifest_writer *writer);
+
+/* In the stop: whether all that `from` has sent is with `to`, helping it along. */
+bool rt_descriptor_settle(const struct descriptor *from, const struct descriptor *to);
+
+/* ---- connection.c ---- */
+
+/* Sets the key of a TCP connection from its addresses. */
+void rt_descriptor_set_key(struct descriptor *descriptor, const struct socket_settings *settings);
+
+/* In the stop: sets `ready` of all sockets. 0 or -ENOMEM. */
+int rt_descriptor_poll_sockets(struct descriptor_table *table);
+
+/* In the stop: sets peer_inode and `waiting` of all connections. 0 or -ENOMEM. */
+int rt_descriptor_find_peers(struct descriptor_table *table);
 
 /* ---- pair.c ---- */
 
@@ -183,6 +275,13 @@ static inline int rt_sys_getsockopt(int fd, int level, int option, void *value, 
 static inline int rt_sys_setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
 	return (int)rt_syscall(SYS_setsockopt, fd, level, option, value, length);
+}
+
+static inline bool rt_descriptor_get_option(int fd, int level, int option, int *value)
+{
+	socklen_t length = sizeof(*value);
+	*value = 0;
+	return rt_sys_getsockopt(fd, level, option, value, &length) >= 0;
 }
 
 static inline int rt_sys_getsockname(int fd, void *address, socklen_t *length)

@@ -44,6 +44,63 @@ void restore_format_address(const struct sockaddr_storage *address, socklen_t le
 	}
 }
 
+uint16_t restore_port(const struct sockaddr_storage *address)
+{
+	return ((const struct sockaddr_in *)(const void *)address)->sin_port; /* at the same place in both */
+}
+
+static bool is_mapped(const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in6 *v6 = (const void *)address;
+	return address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
+}
+
+void restore_convert(struct sockaddr_storage *address, socklen_t *length, int family)
+{
+	const struct sockaddr_in v4 = *(const struct sockaddr_in *)(const void *)address;
+	const struct sockaddr_in6 v6 = *(const struct sockaddr_in6 *)(const void *)address;
+	if (family == AF_INET && is_mapped(address)) {
+		struct sockaddr_in result = {.sin_family = AF_INET, .sin_port = v6.sin6_port};
+		memcpy(&result.sin_addr, v6.sin6_addr.s6_addr + 12, 4);
+		memcpy(address, &result, sizeof(result));
+		*length = sizeof(result);
+	} else if (family == AF_INET6 && address->ss_family == AF_INET) {
+		struct sockaddr_in6 result = {.sin6_family = AF_INET6,
+					      .sin6_port = v4.sin_port,
+					      .sin6_addr.s6_addr = {[10] = 255, [11] = 255}};
+		memcpy(result.sin6_addr.s6_addr + 12, &v4.sin_addr, 4);
+		memcpy(address, &result, sizeof(result));
+		*length = sizeof(result);
+	}
+}
+
+bool restore_same_endpoint(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	struct sockaddr_storage first = *a, second = *b;
+	socklen_t length = sizeof(first);
+	restore_convert(&first, &length, AF_INET6);
+	restore_convert(&second, &length, AF_INET6);
+	return first.ss_family == AF_INET6 && second.ss_family == AF_INET6 &&
+	       restore_port(&first) == restore_port(&second) &&
+	       memcmp(&((struct sockaddr_in6 *)(void *)&first)->sin6_addr,
+		      &((struct sockaddr_in6 *)(void *)&second)->sin6_addr, sizeof(struct in6_addr)) == 0;
+}
+
+struct sockaddr_storage restore_loopback(int family, bool mapped)
+{
+	struct sockaddr_storage address = {.ss_family = AF_INET};
+	socklen_t length;
+	((struct sockaddr_in *)(void *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (family == AF_INET6 && mapped)
+		restore_convert(&address, &length, AF_INET6);
+	if (family != AF_INET6 || mapped)
+		return address;
+	memset(&address, 0, sizeof(address));
+	((struct sockaddr_in6 *)(void *)&address)->sin6_family = AF_INET6;
+	((struct sockaddr_in6 *)(void *)&address)->sin6_addr = in6addr_loopback;
+	return address;
+}
+
 bool restore_unix_path(const struct sockaddr_storage *address, socklen_t length, char *path)
 {
 	size_t start = offsetof(struct sockaddr_un, sun_path);

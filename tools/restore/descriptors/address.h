@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -21,6 +22,18 @@ enum path_state {
 /* As in messages: "127.0.0.1:80", "[::1]:80", "/run/name", "@abstract". */
 void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text,
 			    size_t size);
+
+/* The port of an IPv4 or IPv6 address, in network order. */
+uint16_t restore_port(const struct sockaddr_storage *address);
+
+/* The same host and port, be it as IPv4 or as IPv6. */
+bool restore_same_endpoint(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+
+/* Writes an IPv4 address or an IPv6 one that stands for it as `family` has it, if it can. */
+void restore_convert(struct sockaddr_storage *address, socklen_t *length, int family);
+
+/* The loopback address of `family`, any port; with `mapped`, for AF_INET6, that of IPv4. */
+struct sockaddr_storage restore_loopback(int family, bool mapped);
 
 /* The path of a unix address, terminated, in UNIX_PATH_SIZE bytes. False when it has none. */
 bool restore_unix_path(const struct sockaddr_storage *address, socklen_t length, char *path);

@@ -21,30 +21,31 @@ static int open_lost(struct restoration *restoration, struct entry *entry)
 	return restore_lose(restoration, entry, "it could not be captured");
 }
 
-/* Per kind: how it is made, and what of it changes something outside the process. */
+/* Per kind: how it is made, what of it changes something outside the process, what needs the others. */
 static const struct {
 	restore_step *open;
-	restore_step *commit; /* NULL: nothing */
+	restore_step *commit;  /* NULL: nothing */
+	restore_step *connect; /* NULL: nothing */
 } kinds[DESCRIPTOR_KINDS] = {
-	[DESCRIPTOR_LOST] = {open_lost, NULL},
-	[DESCRIPTOR_REGULAR] = {restore_open_regular, restore_commit_regular},
-	[DESCRIPTOR_DELETED] = {restore_open_deleted, NULL},
-	[DESCRIPTOR_DIRECTORY] = {restore_open_directory, NULL},
-	[DESCRIPTOR_DEVICE] = {restore_open_device, NULL},
-	[DESCRIPTOR_TERMINAL] = {restore_open_terminal, restore_commit_terminal},
-	[DESCRIPTOR_PATH] = {restore_open_path, NULL},
-	[DESCRIPTOR_PIPE] = {restore_open_pipe, NULL},
-	[DESCRIPTOR_FIFO] = {restore_open_pipe, restore_commit_fifo},
-	[DESCRIPTOR_EVENTFD] = {restore_open_eventfd, NULL},
-	[DESCRIPTOR_TIMERFD] = {restore_open_timerfd, NULL},
-	[DESCRIPTOR_SIGNALFD] = {restore_open_signalfd, NULL},
-	[DESCRIPTOR_INOTIFY] = {restore_open_inotify, NULL},
-	[DESCRIPTOR_EPOLL] = {restore_open_epoll, NULL},
-	[DESCRIPTOR_LISTENING] = {restore_open_socket, restore_commit_socket},
-	[DESCRIPTOR_UNCONNECTED] = {restore_open_socket, restore_commit_socket},
-	[DESCRIPTOR_PAIR] = {restore_open_pair, NULL},
-	[DESCRIPTOR_CONNECTION] = {restore_open_connection, NULL},
-	[DESCRIPTOR_MASTER] = {restore_open_master, NULL},
+	[DESCRIPTOR_LOST] = {.open = open_lost},
+	[DESCRIPTOR_REGULAR] = {.open = restore_open_regular, .commit = restore_commit_regular},
+	[DESCRIPTOR_DELETED] = {.open = restore_open_deleted},
+	[DESCRIPTOR_DIRECTORY] = {.open = restore_open_directory},
+	[DESCRIPTOR_DEVICE] = {.open = restore_open_device},
+	[DESCRIPTOR_TERMINAL] = {.open = restore_open_terminal, .commit = restore_commit_terminal},
+	[DESCRIPTOR_PATH] = {.open = restore_open_path},
+	[DESCRIPTOR_PIPE] = {.open = restore_open_pipe},
+	[DESCRIPTOR_FIFO] = {.open = restore_open_pipe, .commit = restore_commit_fifo},
+	[DESCRIPTOR_EVENTFD] = {.open = restore_open_eventfd},
+	[DESCRIPTOR_TIMERFD] = {.open = restore_open_timerfd},
+	[DESCRIPTOR_SIGNALFD] = {.open = restore_open_signalfd},
+	[DESCRIPTOR_INOTIFY] = {.open = restore_open_inotify},
+	[DESCRIPTOR_EPOLL] = {.open = restore_open_epoll},
+	[DESCRIPTOR_LISTENING] = {restore_open_socket, restore_commit_socket, restore_connect_socket},
+	[DESCRIPTOR_UNCONNECTED] = {restore_open_socket, restore_commit_socket, restore_connect_socket},
+	[DESCRIPTOR_PAIR] = {.open = restore_open_pair},
+	[DESCRIPTOR_CONNECTION] = {.open = restore_open_connection, .connect = restore_connect_connection},
+	[DESCRIPTOR_MASTER] = {.open = restore_open_master},
 };
 
 /* ---- messages ---- */
@@ -154,17 +155,26 @@ static int open_one(struct restoration *restoration, struct entry *entry)
 	return kinds[entry->record.kind].open(restoration, entry);
 }
 
-static int open_all(struct restoration *restoration)
+static int open_kinds(struct restoration *restoration, bool connections)
 {
 	for (size_t i = 0; i < restoration->count; i++) {
 		struct entry *entry = &restoration->entries[i];
 		/* The other half of a pair may have made this one already. */
-		if (shares_another(restoration, entry) || entry->temporary >= 0)
+		if (shares_another(restoration, entry) || entry->temporary >= 0 ||
+		    (entry->record.kind == DESCRIPTOR_CONNECTION) != connections)
 			continue;
 		if (open_one(restoration, entry) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+/* Connections come first: our listening sockets are at addresses where the program's are to be bound. */
+static int open_all(struct restoration *restoration)
+{
+	int result = open_kinds(restoration, true);
+	restore_close_listeners(restoration);
+	return result < 0 ? result : open_kinds(restoration, false);
 }
 
 static int commit_all(struct restoration *restoration)
@@ -177,6 +187,18 @@ static int commit_all(struct restoration *restoration)
 			return -1;
 	}
 	return 0;
+}
+
+static int connect_all(struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++) {
+		struct entry *entry = &restoration->entries[i];
+		restore_step *connect = kinds[entry->record.kind].connect;
+		if (connect != NULL && entry->record.shared_with < 0 && !entry->lost && !entry->stands_in &&
+		    connect(restoration, entry) < 0)
+			return -1;
+	}
+	return restore_finish_sockets(restoration);
 }
 
 /* Status flags belong to the open file description. Of one that is ours too, only O_NONBLOCK is
@@ -255,14 +277,12 @@ static void close_made(const struct restoration *restoration)
 	for (int i = 0; i < 3; i++)
 		if (restoration->own[i] >= 0)
 			close(restoration->own[i]);
-	for (int i = 0; i < 2; i++)
-		if (restoration->listener[i] >= 0)
-			close(restoration->listener[i]);
 }
 
 static int run_phases(struct restoration *restoration)
 {
-	if (open_all(restoration) < 0 || restore_take_locks(restoration) < 0 || commit_all(restoration) < 0) {
+	if (open_all(restoration) < 0 || restore_take_locks(restoration) < 0 || commit_all(restoration) < 0 ||
+	    connect_all(restoration) < 0) {
 		close_made(restoration);
 		return -1;
 	}
@@ -280,7 +300,6 @@ int restore_descriptors(const void *manifest, size_t length, int keep_from, char
 	struct restoration restoration = {
 		.keep_from = keep_from,
 		.own = {-1, -1, -1},
-		.listener = {-1, -1},
 		.problem = problem,
 		.problem_size = problem_size,
 	};

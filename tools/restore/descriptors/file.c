@@ -309,7 +309,8 @@ bool restore_is_stand_in(struct restoration *restoration, const struct entry *en
 	case DESCRIPTOR_PIPE:
 		return !PAYLOAD(first, struct descriptor_pipe)->inside;
 	case DESCRIPTOR_CONNECTION: /* a service's output to the journal, a child of a job runner */
-		return PAYLOAD(first, struct descriptor_connection)->family == AF_UNIX;
+		return PAYLOAD(first, struct descriptor_socket)->family == AF_UNIX &&
+		       PAYLOAD(first, struct descriptor_socket)->peer_inode == 0;
 	default:
 		return false;
 	}

@@ -8,8 +8,7 @@
 
 /* ---- payloads ---- */
 
-bool restore_each_message(const struct entry *entry, size_t start,
-			  bool (*use)(void *context, const void *bytes, size_t length), void *context)
+bool restore_each_message(const struct entry *entry, size_t start, restore_message *use, void *context)
 {
 	size_t at = start, end = entry->record.payload_length;
 	while (at < end) {
@@ -19,9 +18,10 @@ bool restore_each_message(const struct entry *entry, size_t start,
 		memcpy(&message, entry->payload + at, sizeof(message));
 		at += sizeof(message);
 		size_t padded = ((size_t)message.length + 7) & ~(size_t)7;
-		if (padded > end - at)
+		if (padded > end - at || message.address_length > message.length ||
+		    message.address_length > sizeof(struct sockaddr_storage))
 			return false;
-		if (use != NULL && !use(context, entry->payload + at, message.length))
+		if (use != NULL && !use(context, entry->payload + at, message.length, message.address_length))
 			return false;
 		at += padded;
 	}
@@ -88,15 +88,9 @@ static bool valid_epoll(const struct entry *entry)
 	       (entry->record.payload_length - sizeof(*epoll)) / sizeof(struct descriptor_interest);
 }
 
-static bool valid_address(const uint8_t *bytes, uint32_t length, uint32_t family)
+static bool valid_address(const struct sockaddr_storage *address, uint32_t length, uint32_t family)
 {
-	struct sockaddr address;
-	if (length == 0)
-		return true;
-	if (length < sizeof(sa_family_t) || length > sizeof(struct sockaddr_storage))
-		return false;
-	memcpy(&address, bytes, sizeof(address));
-	return address.sa_family == family;
+	return length == 0 || (length >= sizeof(sa_family_t) && address->ss_family == family);
 }
 
 static bool valid_family(uint32_t family)
@@ -112,23 +106,19 @@ static bool valid_type(uint32_t type)
 static bool valid_socket(const struct entry *entry)
 {
 	const struct descriptor_socket *socket = PAYLOAD(entry, struct descriptor_socket);
-	return valid_family(socket->family) && valid_type(socket->type) && socket->backlog >= 0 &&
-	       socket->receive_timeout_us >= 0 && socket->send_timeout_us >= 0 &&
-	       valid_address(socket->local, socket->local_length, socket->family) &&
-	       valid_address(socket->peer, socket->peer_length, socket->family);
+	if (!valid_family(socket->family) || !valid_type(socket->type) || socket->backlog < 0 ||
+	    !restore_valid_options(entry))
+		return false;
+	const struct sockaddr_storage local = restore_local_address(entry),
+				      peer = restore_peer_address(entry);
+	return valid_address(&local, socket->local_length, socket->family) &&
+	       valid_address(&peer, socket->peer_length, socket->family) &&
+	       restore_each_message(entry, restore_socket_messages(entry), NULL, NULL);
 }
 
 static bool valid_pair(const struct entry *entry)
 {
-	const struct descriptor_socket *socket = PAYLOAD(entry, struct descriptor_socket);
-	return valid_socket(entry) && socket->family == AF_UNIX &&
-	       restore_each_message(entry, sizeof(*socket), NULL, NULL);
-}
-
-static bool valid_connection(const struct entry *entry)
-{
-	const struct descriptor_connection *connection = PAYLOAD(entry, struct descriptor_connection);
-	return valid_family(connection->family) && valid_type(connection->type);
+	return valid_socket(entry) && PAYLOAD(entry, struct descriptor_socket)->family == AF_UNIX;
 }
 
 /* Per kind: the least the payload holds, and what else must be true of it. */
@@ -153,7 +143,7 @@ static const struct {
 	[DESCRIPTOR_LISTENING] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_UNCONNECTED] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_PAIR] = {sizeof(struct descriptor_socket), valid_pair},
-	[DESCRIPTOR_CONNECTION] = {sizeof(struct descriptor_connection), valid_connection},
+	[DESCRIPTOR_CONNECTION] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_MASTER] = {sizeof(struct descriptor_terminal), valid_nothing},
 };
 

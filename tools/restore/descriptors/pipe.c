@@ -65,9 +65,10 @@ static struct made_pipe *make_pipe(struct restoration *restoration, const struct
 	return pipe;
 }
 
-static bool write_message(void *context, const void *bytes, size_t length)
+static bool write_message(void *context, const uint8_t *bytes, size_t length, size_t address_length)
 {
 	const int *end = context;
+	(void)address_length;
 	return write(*end, bytes, length) == (ssize_t)length;
 }
 

@@ -3,7 +3,8 @@
  *
  * The phases, each over all descriptors: parse (a hostile manifest ends here), open (each is made
  * at a temporary high number; nothing outside the process changes), commit (files are cut back,
- * unix sockets bound, listening starts), place (at its number), attach (epoll interest lists).
+ * unix sockets bound, listening starts), connect (sockets to each other, and what they had not
+ * read), place (at its number), attach (epoll interest lists).
  */
 #ifndef RESTORE_DESCRIPTORS_PRIVATE_H
 #define RESTORE_DESCRIPTORS_PRIVATE_H
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "runtime/descriptor/descriptor.h"
 
@@ -21,12 +23,19 @@ struct entry {
 	int temporary;          /* where it is until it is placed; -1: not opened */
 	bool stands_in;         /* temporary is a copy of our own 0, 1 or 2 */
 	bool lost;              /* temporary is the descriptor that always fails */
+	bool filled;            /* its unread contents are back */
 };
 
 /* A pipe or FIFO of the program: both ends, from which its descriptors are opened. */
 struct made_pipe {
 	uint64_t device, inode;
 	int ends[2]; /* read, write; for a FIFO the same, open for both */
+};
+
+/* A listening socket of our own, at the address of a connection that is made again. */
+struct listener {
+	struct sockaddr_storage address;
+	int fd;
 };
 
 struct restoration {
@@ -36,11 +45,13 @@ struct restoration {
 	size_t pipe_count;
 	struct manifest_lock *locks;
 	size_t lock_count;
-	int base;        /* temporary numbers start here, above every number of the program */
-	int keep_from;   /* open descriptors from here on are the caller\'s */
-	int own[3];      /* copies of our 0, 1, 2 */
-	int listener[2]; /* loopback listeners that make closed connections: IPv4, IPv6; -1: not made */
-	int32_t pid;     /* of the program; 0: not in the manifest */
+	int base;                   /* temporary numbers start here, above every number of the program */
+	int keep_from;              /* open descriptors from here on are the caller\'s */
+	int own[3];                 /* copies of our 0, 1, 2 */
+	struct listener *listeners; /* others, at addresses the program's connections had */
+	size_t listener_count;
+	int64_t patience_ns; /* until when to wait for addresses of connections that have ended; 0: not yet */
+	int32_t pid;         /* of the program; 0: not in the manifest */
 	char *problem;
 	size_t problem_size;
 };
@@ -65,13 +76,60 @@ int restore_reopen(int fd, int flags);
 
 struct entry *restore_find(struct restoration *restoration, int number);
 
+/* A message: `length` bytes, of which the first `address_length` are the sender's address. */
+typedef bool restore_message(void *context, const uint8_t *bytes, size_t length, size_t address_length);
+
 /* Calls `use` for each message at [start, end) of the payload. False when they are malformed or
  * `use` returned false. `use` may be NULL. */
-bool restore_each_message(const struct entry *entry, size_t start,
-			  bool (*use)(void *context, const void *bytes, size_t length), void *context);
+bool restore_each_message(const struct entry *entry, size_t start, restore_message *use, void *context);
 
 /* The payload's fixed structure; parse has checked that it is there. */
 #define PAYLOAD(entry, type) ((const type *)(const void *)(entry)->payload)
+
+/* ---- options.c: the payload of a socket ---- */
+
+/* Whether options and addresses lie within the payload. Parse calls it before all others. */
+bool restore_valid_options(const struct entry *entry);
+
+/* Where the messages start. */
+size_t restore_socket_messages(const struct entry *entry);
+
+struct sockaddr_storage restore_local_address(const struct entry *entry);
+struct sockaddr_storage restore_peer_address(const struct entry *entry);
+
+/* The recorded value, or (false) that of a new socket. */
+bool restore_get_option(const struct entry *entry, uint32_t option, int *number);
+
+/* Before binding, and when all is bound, connected and filled. */
+void restore_set_options(int fd, const struct entry *entry);
+void restore_set_last_options(int fd, const struct entry *entry);
+
+/* ---- socket.c ---- */
+
+/* Refuses: "cannot WHAT for descriptor N". */
+int restore_refuse_socket(struct restoration *restoration, const struct entry *entry, const char *what);
+
+/* Binds a unix socket to the recorded path, removing what nobody listens on. 0 or -1, refused. */
+int restore_bind_path(struct restoration *restoration, const struct entry *entry, const char *path);
+
+/* ---- connection.c ---- */
+
+/* Closes the listening sockets of our own, before the program's take their places. */
+void restore_close_listeners(struct restoration *restoration);
+
+/* The entry with that inode that is a socket of `kind`, NULL: none. */
+struct entry *restore_find_socket(struct restoration *restoration, uint64_t inode, uint32_t kind);
+
+/* When all sockets are there: connections that wait to be accepted, the last options. 0 or -1. */
+int restore_finish_sockets(struct restoration *restoration);
+
+/* Sends through `end` what the socket of `entry` had not read; says so when it does not fit. */
+void restore_send_unread(struct restoration *restoration, const struct entry *entry, int end);
+
+/* ---- datagram.c ---- */
+
+/* Delivers what a datagram socket had not read, from where it came as far as possible. */
+void restore_fill_datagrams(struct restoration *restoration, struct entry *entry);
 
 /* ---- phases ---- */
 
@@ -85,6 +143,7 @@ restore_step restore_open_regular, restore_open_deleted, restore_open_directory,
 restore_step restore_open_eventfd, restore_open_timerfd, restore_open_signalfd, restore_open_inotify,
 	restore_open_epoll;
 restore_step restore_open_socket, restore_open_pair, restore_open_connection;
+restore_step restore_connect_socket, restore_connect_connection;
 restore_step restore_commit_regular, restore_commit_fifo, restore_commit_socket, restore_commit_terminal;
 
 /* The master within the process that this slave of a pseudo-terminal belongs to, or NULL. */
