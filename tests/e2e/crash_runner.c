@@ -19,7 +19,7 @@
  *   --name NAME      what to call this test (the program's name)
  *   --client COMMAND a shell command that runs beside the program from its first life to its end, in the same
  *                    directory: it uses a server, connects again after each restore, checks what it gets,
- *                    stops the server, and must end with 0
+ *                    stops the server, and must end with 0; $store in it is the store
  *   --timeout S      a life longer than this is a hang (120)
  *
  * Exit status: 0 as expected, 1 not, 77 the program cannot run here (it said 77 undisturbed).
@@ -276,7 +276,8 @@ static void __attribute__((noreturn)) fail_hung(const char *what)
 
 static void start_client(void)
 {
-	char *arguments[] = {"sh", "-c", (char *)options.client, NULL};
+	char *command = options.client ? harness_format("store='%s'; %s", store, options.client) : NULL;
+	char *arguments[] = {"sh", "-c", command, NULL};
 
 	if (options.client)
 		client = start(arguments, error_pipe[1], false);

@@ -151,6 +151,50 @@ program_bash()
 	run -- bash "$scripts/primes.sh"
 }
 
+program_bash_children()
+{
+	needs bash gawk
+	run -- bash "$scripts/children.sh"
+}
+
+program_lua()
+{
+	needs lua5.4
+	run -- lua5.4 "$scripts/tables.lua"
+}
+
+program_ruby()
+{
+	needs ruby
+	run -- ruby "$scripts/threads.rb"
+}
+
+# Its extensions are loaded with RTLD_DEEPBIND.
+program_php()
+{
+	needs php-cli
+	run -- php "$scripts/arrays.php"
+}
+
+program_tcl()
+{
+	needs tcl
+	run -- tclsh "$scripts/events.tcl"
+}
+
+# A compiler and a garbage collector beside the program's threads.
+program_java()
+{
+	needs openjdk-17-jdk-headless openssl
+	classes=$inputs/java
+	mkdir -p "$inputs"
+	(
+		flock 9
+		[ -e "$classes/Work.class" ] || javac -d "$classes" "$scripts/Work.java"
+	) 9>"$inputs/lock" || exit 1
+	run -- java -cp "$classes" Work
+}
+
 # ---- python ----
 
 program_python_threads()
@@ -166,6 +210,14 @@ program_python_asyncio()
 	run -- python3 "$scripts/asyncio_inside.py"
 }
 
+program_python_server()
+{
+	needs python3
+	free_port
+	run --client "python3 $scripts/asyncio_client.py $port" -- \
+		python3 "$scripts/asyncio_server.py" "$port"
+}
+
 program_python_subprocess()
 {
 	needs python3
@@ -176,6 +228,54 @@ program_python_multiprocessing()
 {
 	needs python3
 	run -- python3 "$scripts/pool.py"
+}
+
+# ---- stress-ng; what it does in its children, done in the process that is killed ----
+
+# stress STRESSOR OPERATIONS [option...]
+stress()
+{
+	needs stress-ng
+	stressor=$1 operations=$2
+	shift 2
+	LD_PRELOAD=$build/tests/helpers/become_child
+	export LD_PRELOAD
+	run -- stress-ng --temp-path . --verify "--$stressor" 1 "--$stressor-ops" "$operations" "$@"
+}
+
+program_stress_vm()
+{
+	stress vm 1500 --vm-bytes 32m
+}
+
+program_stress_mmap()
+{
+	stress mmap 12 --mmap-bytes 8m
+}
+
+program_stress_pthread()
+{
+	stress pthread 4000
+}
+
+program_stress_timer()
+{
+	stress timer 10000
+}
+
+program_stress_timerfd()
+{
+	stress timerfd 15000
+}
+
+program_stress_sigsegv()
+{
+	stress sigsegv 300000
+}
+
+program_stress_sigpending()
+{
+	stress sigpending 300000
 }
 
 # ---- servers; the client in programs/ checks all they hold and stops them ----
@@ -205,6 +305,17 @@ program_redis_save()
 program_redis_append()
 {
 	redis append --appendonly yes --appendfsync everysec --auto-aof-rewrite-percentage 0
+}
+
+# One process; requests on connections that are kept, some of them for parts of a file.
+program_nginx()
+{
+	needs nginx-light python3 openssl
+	input text 1
+	free_port
+	sed "s|PORT|$port|; s|ROOT|$inputs|" "$scripts/nginx.conf" >"$inputs/nginx-$port.conf"
+	run --client "python3 $scripts/http_client.py $port $input \$store" -- \
+		nginx -p . -e stderr -c "$inputs/nginx-$port.conf"
 }
 
 # ---- the one that was asked for ----
