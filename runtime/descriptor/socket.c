@@ -322,7 +322,8 @@ int rt_descriptor_capture_socket(struct descriptor_table *table, struct descript
 			set_addresses(settings, &addresses);
 	}
 	put_settings(writer, settings, &settings->socket);
-	return 0;
+	bool holds_messages = descriptor->type == SOCK_DGRAM && descriptor->family != AF_NETLINK;
+	return holds_messages ? rt_descriptor_put_unread(table, descriptor, writer) : 0;
 }
 
 int rt_descriptor_capture_pair(struct descriptor_table *table, struct descriptor *descriptor,
