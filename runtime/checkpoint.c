@@ -298,7 +298,7 @@ static void checkpoint_thread(void *argument)
 }
 
 /* A thread pointer that only has what the compiler may read: its own address, twice. */
-static void *make_tls(void)
+void *rt_make_tls(void)
 {
 	char *block = rt_memory_map(2 * TLS_SIZE);
 	if (block == NULL)
@@ -309,18 +309,24 @@ static void *make_tls(void)
 	return tcb;
 }
 
-int rt_checkpoint_start(struct engine *engine)
+int rt_spawn_thread(void *stack_top, void *tls, void (*entry)(void *), void *argument)
 {
-	char *stack = rt_memory_map(STACK_SIZE);
-	void *tls = make_tls();
-	if (stack == NULL || tls == NULL)
-		return -ENOMEM;
 	uint64_t all = ~0UL, mask;
 	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
 	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
 					CLONE_SETTLS,
-				stack + STACK_SIZE, tls, checkpoint_thread, engine);
+				stack_top, tls, entry, argument);
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
+	return tid;
+}
+
+int rt_checkpoint_start(struct engine *engine)
+{
+	char *stack = rt_memory_map(STACK_SIZE);
+	void *tls = rt_make_tls();
+	if (stack == NULL || tls == NULL)
+		return -ENOMEM;
+	int tid = rt_spawn_thread(stack + STACK_SIZE, tls, checkpoint_thread, engine);
 	if (tid < 0)
 		return tid;
 	while (!__atomic_load_n(&engine->ready, __ATOMIC_ACQUIRE))

@@ -91,18 +91,23 @@ int rt_engine_open_descriptor_table(struct engine *engine)
 	return 0;
 }
 
-int rt_engine_open(struct store *store, struct engine **result_engine, const char **step)
+struct engine *rt_engine_make(void)
+{
+	struct engine *engine = rt_memory_map_engine(sizeof(*engine));
+	if (engine == NULL)
+		return NULL;
+	engine->copy_buffer = rt_memory_map(RT_PAGE_SIZE);
+	engine->straggles = rt_memory_map(RT_MAX_THREADS);
+	return engine->copy_buffer != NULL && engine->straggles != NULL ? engine : NULL;
+}
+
+int rt_engine_open(struct engine *engine, struct store *store, const char **step)
 {
 	*step = "memory";
-	struct engine *engine = rt_memory_map_engine(sizeof(*engine));
 	if (engine == NULL)
 		return -ENOMEM;
 	engine->store = store;
 	engine->options = rt_options;
-	engine->copy_buffer = rt_memory_map(RT_PAGE_SIZE);
-	engine->straggles = rt_memory_map(RT_MAX_THREADS);
-	if (engine->copy_buffer == NULL || engine->straggles == NULL)
-		return -ENOMEM;
 	int result = open_descriptors(engine, step);
 	if (result < 0)
 		return result;
@@ -119,6 +124,5 @@ int rt_engine_open(struct store *store, struct engine **result_engine, const cha
 	if ((result = rt_track_open(engine->pagemap_fd, engine->uffd, &engine->tracker)) < 0)
 		return result;
 	engine->undo = rt_undo_start(engine);
-	*result_engine = engine;
 	return 0;
 }

@@ -153,6 +153,12 @@ int rt_engine_open_descriptor_table(struct engine *engine);
 
 /* ---- checkpoint.c ---- */
 
+/* A thread pointer for a thread of the runtime. NULL: no memory. */
+void *rt_make_tls(void);
+
+/* Starts a thread of the runtime, which blocks all signals and must not return. Its tid or -errno. */
+int rt_spawn_thread(void *stack_top, void *tls, void (*entry)(void *), void *argument);
+
 /* Starts the checkpoint thread. 0 or -errno. */
 int rt_checkpoint_start(struct engine *engine);
 

@@ -16,18 +16,14 @@
 #define MAX_HIDDEN 64
 
 static int hidden[MAX_HIDDEN]; /* fd + 1; 0: free */
-static int floor_number;
 
 int rt_hidden_floor(void)
 {
 	struct rlimit limit;
-	if (floor_number != 0)
-		return floor_number;
 	int highest = HIGHEST_NUMBER;
 	if (rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == 0 && limit.rlim_cur < HIGHEST_NUMBER)
 		highest = (int)limit.rlim_cur;
-	floor_number = highest > 2 * RESERVED_NUMBERS ? highest - RESERVED_NUMBERS : highest / 2;
-	return floor_number;
+	return highest > 2 * RESERVED_NUMBERS ? highest - RESERVED_NUMBERS : highest / 2;
 }
 
 void rt_hide_in_place(int fd)
@@ -83,7 +79,6 @@ void rt_hidden_reset(void)
 {
 	for (int i = 0; i < MAX_HIDDEN; i++)
 		hidden[i] = 0;
-	floor_number = 0;
 }
 
 void rt_close_hidden(void)

@@ -16,7 +16,7 @@
 /* What the restored memory says of the dead process's runtime is void. */
 static void forget_dead_engine(const struct rt_resume *resume)
 {
-	rt_root.engine = NULL;
+	rt_root.engine = rt_root.stopper = NULL;
 	rt_root.wanted = 0;
 	rt_root.leaving_restorer = resume->thread_count;
 	rt_hidden_reset();
@@ -58,7 +58,7 @@ static int protect_again(struct engine *engine, const char **step)
 	struct region_table captured = engine->captured_regions;
 	engine->captured_regions = engine->regions;
 	engine->regions = captured;
-	rt_root.engine = engine;
+	rt_root.engine = rt_root.stopper = engine;
 	rt_crash_install();
 	__atomic_add_fetch(&rt_root.incarnation, 1, __ATOMIC_ACQ_REL);
 	*step = "checkpoint thread";
@@ -68,7 +68,7 @@ static int protect_again(struct engine *engine, const char **step)
 int rt_resume(struct rt_resume *resume)
 {
 	struct store *store;
-	struct engine *engine;
+	struct engine *engine = rt_engine_make();
 	int holder;
 	resume->problem = "restorer and library are of different versions";
 	if (resume->version != RT_RESUME_VERSION)
@@ -79,7 +79,7 @@ int rt_resume(struct rt_resume *resume)
 	if (result < 0)
 		return result;
 	if ((result = rt_store_set_owner(store, rt_root.pid, rt_process_start_time())) < 0 ||
-	    (result = rt_engine_open(store, &engine, &resume->problem)) < 0)
+	    (result = rt_engine_open(engine, store, &resume->problem)) < 0)
 		return result;
 	resume->problem = "locking files again";
 	size_t length;

@@ -19,6 +19,7 @@ struct rt_root {
 	/* The protected process. A fork or vfork child sees another getpid() and stays out. */
 	int pid;
 	struct engine *engine; /* NULL: not protected */
+	struct engine *stopper; /* whose stops threads heed: the engine, or one that is being made */
 	int signal;            /* the straggler signal */
 	uint64_t own_signals;  /* those of the runtime and the shim; bit n - 1 is signal n */
 	int incarnation;       /* how many times this image has been restored */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "crash.h"
+#include "daemon.h"
 #include "hidden.h"
 #include "memory.h"
 #include "message.h"
@@ -23,9 +24,9 @@
 #define MAX_INTERVAL_MS 3600000
 /* Below glibc's own uses at the low end, and not the last one, which programs like to take. */
 #define DEFAULT_SIGNAL (SIGRTMAX - 3)
-#define PROTECTED_VARIABLE "RESPCT_PROTECTED"
 
 struct engine_options rt_options;
+int rt_finished;
 
 static const char *option(const char *name)
 {
@@ -79,7 +80,7 @@ static void read_options(void)
  */
 static bool is_child_of_protected(void)
 {
-	const char *value = option(PROTECTED_VARIABLE);
+	const char *value = option(RT_PROTECTED_VARIABLE);
 	return value != NULL && atoi(value) != getpid();
 }
 
@@ -87,7 +88,7 @@ static void mark_environment(void)
 {
 	char text[16];
 	snprintf(text, sizeof(text), "%d", getpid());
-	setenv(PROTECTED_VARIABLE, text, 1);
+	setenv(RT_PROTECTED_VARIABLE, text, 1);
 }
 
 /* Whether `pid` is an ancestor of ours: then its store is ours to leave alone. */
@@ -136,6 +137,11 @@ static const char *advice(int error)
 	return error == -ENOMEM && rt_memory_is_limited() ? ": raise the program's limit (ulimit -v, ulimit -d)" : "";
 }
 
+static bool is_owner(const struct store_status *status)
+{
+	return status->owner_pid == getpid() && status->owner_start == rt_process_start_time();
+}
+
 /* Opens the store for a new run. NULL: this process is to run unprotected. */
 static struct store *open_store(const char *path)
 {
@@ -154,8 +160,7 @@ static struct store *open_store(const char *path)
 	if (result < 0)
 		rt_refuse("%s: %s%s", path, rt_store_problem(), advice(result));
 	rt_store_status(store, &status);
-	bool executed = status.owner_pid == getpid() && status.owner_start == rt_process_start_time();
-	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !executed)
+	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !is_owner(&status))
 		rt_refuse("%s: holds a crashed run: bring it back with respct-restore, or overwrite it with --fresh",
 			  path);
 	if (status.durability != rt_options.durability)
@@ -166,22 +171,52 @@ static struct store *open_store(const char *path)
 	return store;
 }
 
-static void write_pid_file(void)
+int rt_write_pid_file(void)
 {
 	char path[PATH_MAX + 8], text[16];
-	snprintf(path, sizeof(path), "%s/pid", rt_root.directory);
+	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
 	int fd = rt_sys_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		rt_refuse("%s: %s", path, rt_error_text(fd));
-	size_t length = rt_format(text, sizeof(text), "%d\n", getpid());
-	rt_sys_write(fd, text, length);
+		return fd;
+	size_t length = rt_format(text, sizeof(text), "%d\n", rt_root.pid);
+	ssize_t written = rt_sys_write(fd, text, length);
 	rt_sys_close(fd);
+	return written < 0 ? (int)written : 0;
+}
+
+/*
+ * Whether a daemon in the making has executed this program: then the variable names the protected
+ * process behind its own number. Unless it has taken the store over by then.
+ */
+static bool is_daemon_in_the_making(const char *path, int *ancestor)
+{
+	const char *value = option(RT_PROTECTED_VARIABLE);
+	struct store *store;
+	struct store_status status;
+	int self;
+	if (value == NULL || sscanf(value, "%d,%d", &self, ancestor) != 2)
+		return false;
+	if (rt_store_open(path, false, rt_hidden_floor(), &store, NULL) < 0)
+		return true;
+	rt_store_status(store, &status);
+	rt_store_close(store);
+	return !is_owner(&status);
+}
+
+static void stand_by_for(const char *path, int ancestor)
+{
+	if (realpath(path, rt_root.directory) == NULL)
+		return;
+	rt_root.signal = rt_options.signal;
+	rt_root.own_signals = 1UL << (rt_options.signal - 1);
+	if (rt_threads_start() == 0 && rt_straggler_install(rt_options.signal) == 0)
+		rt_stand_by_for(ancestor);
 }
 
 static void protect(const char *path)
 {
 	struct store *store = open_store(path);
-	struct engine *engine;
+	struct engine *engine = rt_engine_make();
 	const char *step;
 	if (store == NULL)
 		return;
@@ -195,17 +230,18 @@ static void protect(const char *path)
 		result = rt_straggler_install(rt_options.signal);
 	if (result < 0)
 		rt_refuse("cannot start: %s%s", rt_error_text(result), advice(result));
-	result = rt_engine_open(store, &engine, &step);
+	result = rt_engine_open(engine, store, &step);
 	if (result < 0)
 		rt_refuse("cannot start: %s: %s%s", step, rt_error_text(result), advice(result));
 	rt_crash_clear(engine);
-	write_pid_file();
+	if ((result = rt_write_pid_file()) < 0)
+		rt_refuse("%s/pid: %s", rt_root.directory, rt_error_text(result));
 	mark_environment();
 	if (!rt_options.quiet)
 		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
 		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
 								       : ", not a loss of power");
-	rt_root.engine = engine;
+	rt_root.engine = rt_root.stopper = engine;
 	rt_crash_install();
 	result = rt_checkpoint_start(engine);
 	if (result < 0)
@@ -217,15 +253,18 @@ void rt_start(void)
 	const char *path = option("RESPCT_STORE");
 	if (path == NULL || is_child_of_protected())
 		return;
+	int ancestor;
 	read_options();
 	require_tracking();
-	protect(path);
+	if (is_daemon_in_the_making(path, &ancestor))
+		stand_by_for(path, ancestor);
+	else
+		protect(path);
 }
 
 void rt_finish(int wait_status)
 {
-	static int finished;
-	if (!rt_is_protected() || __atomic_exchange_n(&finished, 1, __ATOMIC_ACQ_REL))
+	if (!rt_is_protected() || __atomic_exchange_n(&rt_finished, 1, __ATOMIC_ACQ_REL))
 		return;
 	struct engine *engine = rt_root.engine;
 	rt_checkpoint_stop(engine);
@@ -264,13 +303,12 @@ void rt_note_fork(void)
 
 void rt_leave_child(void)
 {
-	if (rt_root.engine == NULL)
-		return;
-	rt_crash_remove();
-	rt_root.engine = NULL;
+	if (rt_root.engine != NULL)
+		rt_crash_remove();
+	rt_root.engine = rt_root.stopper = NULL;
 	rt_root.wanted = 0;
-	rt_root.signal = 0;
 	rt_close_hidden();
+	rt_threads_forget();
 }
 
 __attribute__((visibility("default"))) int respct_checkpoint(void)

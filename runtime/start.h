@@ -20,16 +20,28 @@ void rt_note_fork(void);
 /* The half of it that writes the store; no checkpoint may be going on. Any thread. */
 void rt_end_store(struct engine *engine, int wait_status);
 
-/* In a fork child: it runs on unprotected. */
+/* In a fork child: it runs on unprotected. The straggler signal stays ours, as the child may be protected later. */
 void rt_leave_child(void);
+
+/* rt_finish() has been called. */
+extern int rt_finished;
+
+/* Environment variable: pid of the process that was protected with it. */
+#define RT_PROTECTED_VARIABLE "RESPCT_PROTECTED"
+
+/* DIR/pid. Raw system calls. 0 or -errno. */
+int rt_write_pid_file(void);
 
 /* Around exec in the protected process: no checkpoints, and no straggler signal left pending. */
 void rt_prepare_exec(void);
 void rt_prepare_exec_failed(void);
 
-/* Opens what the engine needs and starts the checkpoint thread; used at start and at resume, so no
- * libc. `store` is open and locked. 0 or -errno; *step says what failed. */
-int rt_engine_open(struct store *store, struct engine **engine, const char **step);
+/* The engine's memory; once in the life of a process. NULL: there is none. */
+struct engine *rt_engine_make(void);
+
+/* Opens what the engine needs; used at start and at resume, so no libc. `store` is open and locked. 0 or
+ * -errno; *step says what failed. */
+int rt_engine_open(struct engine *engine, struct store *store, const char **step);
 
 uint64_t rt_process_start_time(void);
 

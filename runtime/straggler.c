@@ -274,7 +274,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
 static void handle_straggler_signal(int number, siginfo_t *info, void *context)
 {
 	if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == STRAGGLER_COOKIE) {
-		if (!rt_is_protected())
+		if (!rt_can_be_stopped())
 			return;
 		if (is_in_vdso(context))
 			rt_thread_postpone();

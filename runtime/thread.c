@@ -34,11 +34,24 @@ bool rt_is_protected(void)
 	return rt_root.engine != NULL && rt_sys_getpid() == rt_root.pid;
 }
 
+bool rt_can_be_stopped(void)
+{
+	return rt_root.stopper != NULL && rt_sys_getpid() == rt_root.pid;
+}
+
 int rt_threads_start(void)
 {
 	void *table = rt_sys_mmap(THREADS, sizeof(*THREADS), PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	return rt_is_error(table) ? (int)(intptr_t)table : 0;
+}
+
+void rt_threads_forget(void)
+{
+	for (int i = 0; i < THREADS->size; i++)
+		THREADS->records[i] = (struct rt_thread){0};
+	THREADS->size = 0;
+	rt_local.thread = NULL;
 }
 
 int rt_thread_table_size(void)
@@ -176,7 +189,7 @@ static struct rt_thread *own_record(void)
 
 bool rt_thread_stop(bool by_signal)
 {
-	struct engine *engine = rt_root.engine;
+	struct engine *engine = rt_root.stopper;
 	uint32_t round = __atomic_load_n(&engine->gate, __ATOMIC_ACQUIRE);
 	if (round == 0)
 		return false;
@@ -211,7 +224,7 @@ void rt_thread_postpone(void)
 
 void rt_restart_point_slow(void)
 {
-	if (!rt_is_protected())
+	if (!rt_can_be_stopped())
 		return;
 	uint64_t all = ~0UL, mask;
 	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));

@@ -71,12 +71,18 @@ void rt_credentials_set_capabilities(const struct rt_credentials *credentials);
 /* Maps the table of records. 0 or -errno. */
 int rt_threads_start(void);
 
+/* In a fork child: none of the threads is there. */
+void rt_threads_forget(void);
+
 /* The record of a thread, or NULL. Checkpoint thread. */
 struct rt_thread *rt_thread_find(int tid);
 
 /* Highest index in use + 1, for walks over rt_thread_at(). */
 int rt_thread_table_size(void);
 struct rt_thread *rt_thread_at(int index);
+
+/* Whether the calling process heeds stops. One system call. */
+bool rt_can_be_stopped(void);
 
 /* Parks the caller if a stop is going on. Its signals are all blocked. Returns whether this is the
  * restored process. */

@@ -6,8 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "next.h"
 #include "start.h"
+#include "thread.h"
 
 #define EXIT_STATUS(code) (((code)&0xff) << 8) /* as wait(2) encodes it */
 
@@ -33,9 +35,9 @@ static void finish_at_quick_exit(void)
 __attribute__((constructor)) static void start_runtime(void)
 {
 	rt_start();
-	if (!rt_is_protected())
+	if (rt_root.signal == 0) /* neither protected nor standing by */
 		return;
-	pthread_atfork(rt_note_fork, NULL, rt_leave_child);
+	pthread_atfork(rt_prepare_fork, rt_after_fork, rt_enter_child);
 	on_exit(finish_at_exit, NULL);
 	at_quick_exit(finish_at_quick_exit);
 }

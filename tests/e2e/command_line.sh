@@ -42,7 +42,9 @@ clean_up()
 
 fail()
 {
-	[ ! -s err ] || sed 's/^/  stderr: /' err
+	for file in err errors restored-errors; do
+		[ ! -s $file ] || sed "s/^/  $file: /" $file
+	done
 	echo "FAILED: $*"
 	exit 1
 }
@@ -558,6 +560,77 @@ test_children_are_left_alone()
 	[ "$(cat out)" = "$(printf 'one\ntwo')" ] && [ ! -s err ] || fail "stdout \"$(cat out)\", stderr \"$(cat err)\""
 }
 
+# is_daemon FIRST: the store names a process of ours other than the one that was started.
+is_daemon()
+{
+	daemon=$(cat "$store/pid" 2>/dev/null)
+	[ -n "$daemon" ] && [ "$daemon" != "$1" ] && is_ours "$daemon"
+}
+
+# The one that stays is protected, in whatever way a program becomes a daemon.
+become_daemon()
+{
+	"$respct" run --store "$store" -- "$helpers/daemonize" "$1" 500 >output 2>errors </dev/null &
+	child=$!
+	wait "$child" || fail "the first process ended with $?"
+	await 30 is_daemon "$child"
+	for number in 1 2 3 4 5; do
+		await 30 epoch_above 1
+		find_program # not that of a process on the way, which may have had the store for a moment
+		kill -9 "$program"
+		await 10 is_gone "$program"
+		start_restored "$(value epoch)"
+		sleep 0.1$number
+	done
+	await 60 [ -e ended ]
+	wait "$child"
+	status=$?
+	[ $status -eq 0 ] || fail "the daemon ended with $status"
+	seq 500 | cmp -s - lines || fail "$(wc -l <lines) lines, not all in their order"
+	[ "$(value state)" = ended ] || fail "the store does not say that the daemon has ended"
+}
+
+test_daemon()
+{
+	become_daemon daemon
+}
+
+test_daemon_fork()
+{
+	become_daemon once
+}
+
+test_daemon_fork_twice()
+{
+	become_daemon twice
+}
+
+test_daemon_late()
+{
+	become_daemon late
+}
+
+test_daemon_exec()
+{
+	become_daemon exec
+}
+
+# A daemon in the making leaves the store alone when the protected process was killed.
+test_daemon_killed_before()
+{
+	"$respct" run --store "$store" -- sh -c '"$0" once 300 & exec "$1"' "$helpers/daemonize" "$helpers/waiter" \
+		>output 2>errors </dev/null &
+	child=$!
+	await 30 epoch_above 0
+	await 30 [ -e lines ]
+	find_program
+	[ "$program" = "$child" ] || fail "process $program is protected instead of $child"
+	kill_program
+	await 60 [ -e ended ]
+	start_restored "$(value epoch)"
+	finish 0
+}
+
 # A program that becomes another one is still protected, as the new one.
 test_exec()
 {
@@ -937,5 +1010,9 @@ test_interval()
 trap clean_up EXIT
 trap 'exit 1' INT TERM
 unset LD_PRELOAD RESPCT_STORE RESPCT_VERIFY RESPCT_INTERVAL_MS RESPCT_DURABILITY RESPCT_QUIET RESPCT_FRESH
+case $(type "test_$1" 2>/dev/null) in
+*function*) ;;
+*) fail "there is no test of this name" ;;
+esac
 "test_$1"
 echo "ok $1"
