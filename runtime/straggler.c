@@ -231,7 +231,7 @@ static void interrupt_restarted_call(ucontext_t *context)
  */
 static bool is_in_vdso(const ucontext_t *context)
 {
-	const struct engine *engine = rt_root.engine;
+	const struct engine *engine = rt_root.stopper;
 	uint64_t at = (uint64_t)context->uc_mcontext.gregs[REG_RIP];
 	return at >= engine->vdso_start && at < engine->vdso_end;
 }

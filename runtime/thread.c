@@ -213,7 +213,7 @@ bool rt_thread_stop(bool by_signal)
 
 void rt_thread_postpone(void)
 {
-	struct engine *engine = rt_root.engine;
+	struct engine *engine = rt_root.stopper;
 	struct rt_thread *thread = own_record();
 	if (thread == NULL)
 		return;

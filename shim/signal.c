@@ -26,6 +26,12 @@ static int shadow_action(const struct sigaction *action, struct sigaction *old)
 	return 0;
 }
 
+/* Not in children: nobody writes down what they die of. */
+static bool is_watched(int number)
+{
+	return rt_root.engine != NULL && rt_crash_watches(number);
+}
+
 static bool is_stand_in(const struct sigaction *action)
 {
 	return action->sa_sigaction == rt_crash_handle;
@@ -62,7 +68,7 @@ SHIM_EXPORT int sigaction(int number, const struct sigaction *restrict action, s
 		sigdelset(&copy.sa_mask, rt_root.signal);
 		action = &copy;
 	}
-	if (rt_crash_watches(number))
+	if (is_watched(number))
 		return watched_action(number, action, old);
 	return SHIM_NEXT(sigaction)(number, action, old);
 }
@@ -86,7 +92,7 @@ static sighandler_t set_by_sigaction(int number, sighandler_t handler, int flags
 #define SET_HANDLER(name, flags)                                                      \
 	SHIM_EXPORT sighandler_t name(int number, sighandler_t handler)               \
 	{                                                                             \
-		if (rt_root.signal != 0 && (number == rt_root.signal || rt_crash_watches(number))) \
+		if (rt_root.signal != 0 && (number == rt_root.signal || is_watched(number)))  \
 			return set_by_sigaction(number, handler, flags);              \
 		return SHIM_NEXT(name)(number, handler);                              \
 	}
@@ -103,7 +109,7 @@ SHIM_EXPORT sighandler_t sigset(int number, sighandler_t disposition)
 {
 	static void *next; /* SHIM_NEXT would name it, and it is deprecated */
 	sighandler_t old = ((sighandler_t(*)(int, sighandler_t))shim_next(&next, "sigset"))(number, disposition);
-	if (rt_root.signal != 0 && disposition == SIG_DFL && rt_crash_watches(number))
+	if (disposition == SIG_DFL && is_watched(number))
 		set_by_sigaction(number, SIG_DFL, 0);
 	return old == (sighandler_t)(void (*)(void))rt_crash_handle ? SIG_DFL : old;
 }
