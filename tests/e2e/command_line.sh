@@ -532,6 +532,28 @@ test_kill_restore_itself()
 	fi
 }
 
+# A killed process with much memory takes its time to go; restore waits for it.
+test_restored_at_once()
+{
+	"$respct" run --store "$store" -- "$helpers/grower" 200 >output 2>errors </dev/null &
+	child=$!
+	: >grow
+	await 60 grep -q grown output
+	await 60 epoch_above "$(($(value epoch) + 1))"
+	for number in 1 2 3 4 5; do
+		find_program
+		kill -9 "$program"
+		start_restored "$(value epoch)"
+	done
+	: >shrink
+	await 60 grep -q shrunk output
+	: >go
+	wait "$child"
+	status=$?
+	[ $status -eq 0 ] || fail "the program ended with $status"
+	[ "$(cat output)" = "$(printf 'grown\nshrunk\ndone')" ] || fail "the output is: $(cat output)"
+}
+
 test_twice_restored()
 {
 	make_crashed_store 5

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -177,6 +179,46 @@ static void end_like(int status)
 	exit(128 + signal_number);
 }
 
+/* The value of a line of /proc/PID/status, in base 16; 0 without the line. */
+static unsigned long status_value(const char *text, const char *name)
+{
+	const char *line = strstr(text, name);
+	return line != NULL ? strtoul(line + strlen(name), NULL, 16) : 0;
+}
+
+/*
+ * Whether a process has been killed, and just takes its time: to free a large memory, to write a core.
+ * A fatal signal leaves SIGKILL pending in all threads until they are gone.
+ */
+static bool is_dying(pid_t pid)
+{
+	char path[64], text[4096];
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT;
+	ssize_t length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length <= 0)
+		return true;
+	text[length] = '\0';
+	unsigned long killed = 1UL << (SIGKILL - 1);
+	return strstr(text, "\nState:\tZ") != NULL || strstr(text, "\nState:\tX") != NULL ||
+	       ((status_value(text, "\nSigPnd:\t") | status_value(text, "\nShdPnd:\t")) & killed) != 0 ||
+	       status_value(text, "\nCoreDumping:\t") != 0;
+}
+
+static void wait_for_end(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd wait = {.fd = fd, .events = POLLIN};
+	if (fd < 0)
+		return;
+	while (poll(&wait, 1, -1) < 0 && errno == EINTR)
+		;
+	close(fd);
+}
+
 /* Asked before the process gets a namespace, where it could not name the holder. */
 static void refuse_if_alive(void)
 {
@@ -186,8 +228,12 @@ static void refuse_if_alive(void)
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		refuse("%s: %s", path, strerror(errno));
-	if (fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-		refuse("%s: in use by process %d", directory, lock.l_pid);
+	while (fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) {
+		if (lock.l_pid <= 0 || !is_dying(lock.l_pid))
+			refuse("%s: in use by process %d", directory, lock.l_pid);
+		wait_for_end(lock.l_pid);
+		lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	}
 	close(fd);
 }
 
