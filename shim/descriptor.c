@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include "descriptor/descriptor.h"
 #include "hidden.h"
 #include "next.h"
+#include "root.h"
 
 static int bad_descriptor(void)
 {
@@ -71,5 +74,21 @@ SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, soc
 	rt_descriptors_option_begins(fd);
 	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
 	rt_descriptors_option_ends(fd);
+	return result;
+}
+
+/* The kernel tells later which inode is watched, but not by what path. */
+SHIM_EXPORT int inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	int result = SHIM_NEXT(inotify_add_watch)(fd, path, mask);
+	struct stat status;
+	int saved = errno;
+	char *absolute = result >= 0 && rt_root.engine != NULL ? realpath(path, NULL) : NULL;
+	/* The link itself, when it is not to be followed: its directory has no link in it then. */
+	const char *noted = (mask & IN_DONT_FOLLOW) && path[0] == '/' ? path : absolute;
+	if (absolute != NULL && fstatat(AT_FDCWD, noted, &status, AT_SYMLINK_NOFOLLOW) == 0)
+		rt_descriptors_note_watch(status.st_dev, status.st_ino, noted);
+	free(absolute);
+	errno = saved;
 	return result;
 }

@@ -11,6 +11,8 @@
  *   file.c     files, directories, devices, terminals, pipes
  *   event.c    eventfd, timerfd, signalfd, inotify, epoll
  *   lock.c     locks of files
+ *   terminal.c terminals and pseudo-terminals
+ *   watch.c    remembers the paths of inotify watches
  *   socket.c   sockets; options.c their options, unread.c what they hold, connection.c who is
  *              connected to whom; pair.c remembers socketpair()
  *
@@ -41,7 +43,7 @@ enum descriptor_kind {
 	DESCRIPTOR_EVENTFD = 10,     /* struct descriptor_eventfd */
 	DESCRIPTOR_TIMERFD = 11,     /* struct descriptor_timerfd */
 	DESCRIPTOR_SIGNALFD = 12,    /* struct descriptor_signalfd */
-	DESCRIPTOR_INOTIFY = 13,     /* made again without its watches; struct descriptor_inotify */
+	DESCRIPTOR_INOTIFY = 13,     /* struct descriptor_inotify + struct descriptor_watch[] with their paths */
 	DESCRIPTOR_EPOLL = 14,       /* struct descriptor_epoll + struct descriptor_interest[] */
 	DESCRIPTOR_LISTENING = 15,   /* bound and listening; struct descriptor_socket */
 	DESCRIPTOR_UNCONNECTED = 16, /* datagram, or stream before connect(); struct descriptor_socket */
@@ -135,7 +137,16 @@ struct descriptor_signalfd {
 };
 
 struct descriptor_inotify {
-	uint32_t watches; /* how many there were */
+	uint32_t watches; /* of struct descriptor_watch that follow */
+	uint32_t unread;  /* bytes of events that were not read; they are lost */
+};
+
+/* Followed by its path, padded to 8 bytes. */
+struct descriptor_watch {
+	int32_t number;       /* watch descriptor */
+	uint32_t mask;        /* IN_* */
+	uint64_t inode;       /* of what is watched */
+	uint32_t path_length; /* bytes with the terminator; 0: the path is not known */
 	uint32_t zero;
 };
 
@@ -305,6 +316,10 @@ void rt_descriptors_note_directory_renamed(void);
  * threads; lock-free, safe at any time. */
 void rt_descriptors_option_begins(int fd);
 void rt_descriptors_option_ends(int fd);
+
+/* Tells of an inotify watch: device and inode as in stat(), and its absolute path. Called by the shim on
+ * program threads; thread-safe, allocates. */
+void rt_descriptors_note_watch(uint64_t device, uint64_t inode, const char *path);
 
 /* Tells of a socketpair(), for which the kernel has no question. Called by the shim on program
  * threads; lock-free, safe at any time. Inode numbers as in fstat(). */

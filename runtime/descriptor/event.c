@@ -3,6 +3,7 @@
  * shows in /proc/self/fdinfo. fstat() may show them all alike, so each capture checks that the
  * text is of its kind.
  */
+#include <asm/ioctls.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -175,8 +176,28 @@ int rt_descriptor_capture_signalfd(struct descriptor_table *table, struct descri
 	return 0;
 }
 
-/* The kernel shows a watch's inode, not its path, so watches cannot be set again. A descriptor
- * without any looks the same as other kinds in its text, hence the check by name. */
+/* "inotify wd:1 ino:2c1 sdev:fe00000 mask:100 ignored_mask:0 ...", `line` behind "wd:". */
+static bool put_watch(const char *line, struct manifest_writer *writer)
+{
+	struct descriptor_watch watch = {.number = (int32_t)take_number(&line, 16)};
+	const char *inode = strstr(line, "ino:"), *device = strstr(line, "sdev:"), *mask = strstr(line, "mask:");
+	if (inode == NULL || device == NULL || mask == NULL)
+		return false;
+	inode += strlen("ino:");
+	device += strlen("sdev:");
+	mask += strlen("mask:");
+	watch.inode = take_number(&inode, 16);
+	watch.mask = (uint32_t)take_number(&mask, 16);
+	const char *path = rt_descriptor_watched_path(take_number(&device, 16), watch.inode);
+	watch.path_length = path != NULL ? (uint32_t)strlen(path) + 1 : 0;
+	rt_manifest_put(writer, &watch, sizeof(watch));
+	rt_manifest_put(writer, path, watch.path_length);
+	rt_descriptor_pad(writer);
+	return path != NULL;
+}
+
+/* The kernel shows a watch's inode, not its path: see watch.c. A descriptor without any looks the
+ * same as other kinds in its text, hence the check by name. */
 int rt_descriptor_capture_inotify(struct descriptor_table *table, struct descriptor *descriptor,
 				  struct manifest_writer *writer)
 {
@@ -188,12 +209,19 @@ int rt_descriptor_capture_inotify(struct descriptor_table *table, struct descrip
 		result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
-	const char *line = table->text.bytes;
-	while ((line = find_key(line, "inotify wd:")) != NULL)
-		inotify.watches++;
-	if (inotify.watches > 0)
-		descriptor->reason = "will be restored without its watches";
+	int unread = 0;
+	if (rt_sys_ioctl(descriptor->number, FIONREAD, &unread) == 0)
+		inotify.unread = (uint32_t)unread;
+	size_t start = writer->length;
 	rt_manifest_put(writer, &inotify, sizeof(inotify));
+	const char *line = table->text.bytes;
+	while ((line = find_key(line, "inotify wd:")) != NULL) {
+		if (!put_watch(line, writer))
+			descriptor->reason = "will be restored without some of its watches: their paths are not known";
+		inotify.watches++;
+	}
+	if (!writer->failed)
+		memcpy(writer->bytes + start, &inotify, sizeof(inotify));
 	return 0;
 }
 

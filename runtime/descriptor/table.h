@@ -236,6 +236,11 @@ int rt_descriptor_poll_sockets(struct descriptor_table *table);
 /* In the stop: sets peer_inode and `waiting` of all connections. 0 or -ENOMEM. */
 int rt_descriptor_find_peers(struct descriptor_table *table);
 
+/* ---- watch.c ---- */
+
+/* The path of a watch on this inode, device as in fdinfo; NULL when it is not known. */
+const char *rt_descriptor_watched_path(uint64_t device, uint64_t inode);
+
 /* ---- pair.c ---- */
 
 /* The inode of the other end, 0 when `inode` was not made by socketpair(). */

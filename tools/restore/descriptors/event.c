@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -93,13 +94,77 @@ int restore_open_signalfd(struct restoration *restoration, struct entry *entry)
 	return keep(restoration, entry, fd);
 }
 
+/* Visits the watches; parse has checked that they lie inside. */
+static const struct descriptor_watch *next_watch(const struct entry *entry, size_t *at)
+{
+	const struct descriptor_watch *watch = (const struct descriptor_watch *)(const void *)(entry->payload + *at);
+	*at += sizeof(*watch) + ((watch->path_length + 7UL) & ~7UL);
+	return watch;
+}
+
+/* The one with the lowest number above `number`, or NULL. */
+static const struct descriptor_watch *watch_after(const struct entry *entry, int number)
+{
+	const struct descriptor_watch *lowest = NULL;
+	size_t at = sizeof(struct descriptor_inotify);
+	for (uint32_t i = 0; i < PAYLOAD(entry, struct descriptor_inotify)->watches; i++) {
+		const struct descriptor_watch *watch = next_watch(entry, &at);
+		if (watch->number > number && (lowest == NULL || watch->number < lowest->number))
+			lowest = watch;
+	}
+	return lowest;
+}
+
+static const char *path_of(const struct descriptor_watch *watch)
+{
+	return watch->path_length > 0 ? (const char *)(watch + 1) : "a path that is not known";
+}
+
+static bool is_there(const struct descriptor_watch *watch)
+{
+	struct stat status;
+	return watch->path_length > 0 && lstat(path_of(watch), &status) == 0 && status.st_ino == watch->inode;
+}
+
+/* Numbers are given out in ascending order: one that is too low is given back, and the next one is higher. */
+static int add_watch(int fd, const struct descriptor_watch *watch)
+{
+	for (;;) {
+		int number = inotify_add_watch(fd, path_of(watch), watch->mask | IN_DONT_FOLLOW);
+		if (number < 0 || number == watch->number)
+			return number < 0 ? -1 : 0;
+		inotify_rm_watch(fd, number);
+		if (number > watch->number) {
+			errno = EEXIST;
+			return -1;
+		}
+	}
+}
+
+/* What giving back has left in the queue is no event of the program's. */
+static void discard_events(int fd)
+{
+	char events[4096];
+	while (read(fd, events, sizeof(events)) > 0)
+		;
+}
+
 int restore_open_inotify(struct restoration *restoration, struct entry *entry)
 {
-	uint32_t watches = PAYLOAD(entry, struct descriptor_inotify)->watches;
-	if (watches > 0)
-		restore_warn(restoration, "descriptor %d (%s) is restored without its %u watches",
-			     entry->record.number, entry->name, watches);
-	return keep(restoration, entry, inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+	if (keep(restoration, entry, inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) < 0)
+		return -1;
+	const struct descriptor_watch *watch = NULL;
+	while ((watch = watch_after(entry, watch ? watch->number : 0)) != NULL) {
+		errno = ENOENT;
+		if (!is_there(watch) || add_watch(entry->temporary, watch) < 0)
+			restore_warn(restoration, "descriptor %d (inotify) no longer watches %s: %s", entry->record.number,
+				     path_of(watch), strerror(errno));
+		discard_events(entry->temporary);
+	}
+	if (PAYLOAD(entry, struct descriptor_inotify)->unread > 0)
+		restore_warn(restoration, "descriptor %d (inotify): events that were not read are lost",
+			     entry->record.number);
+	return 0;
 }
 
 /* ---- epoll ---- */

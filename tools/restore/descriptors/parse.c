@@ -6,6 +6,8 @@
 
 #include "restore/descriptors/private.h"
 
+#define WATCH_LIMIT (1 << 24) /* watch descriptors; more take minutes to count up to */
+
 /* ---- payloads ---- */
 
 bool restore_each_message(const struct entry *entry, size_t start, restore_message *use, void *context)
@@ -88,6 +90,25 @@ static bool valid_epoll(const struct entry *entry)
 	       (entry->record.payload_length - sizeof(*epoll)) / sizeof(struct descriptor_interest);
 }
 
+static bool valid_inotify(const struct entry *entry)
+{
+	size_t at = sizeof(struct descriptor_inotify), end = entry->record.payload_length;
+	for (uint32_t i = 0; i < PAYLOAD(entry, struct descriptor_inotify)->watches; i++) {
+		struct descriptor_watch watch;
+		if (end - at < sizeof(watch))
+			return false;
+		memcpy(&watch, entry->payload + at, sizeof(watch));
+		at += sizeof(watch);
+		if (watch.number <= 0 || watch.number > WATCH_LIMIT || watch.path_length > end - at ||
+		    (watch.path_length > 0 && entry->payload[at + watch.path_length - 1] != '\0'))
+			return false;
+		at += (watch.path_length + 7UL) & ~7UL;
+		if (at > end)
+			return false;
+	}
+	return at == end;
+}
+
 static bool valid_address(const struct sockaddr_storage *address, uint32_t length, uint32_t family)
 {
 	return length == 0 || (length >= sizeof(sa_family_t) && address->ss_family == family);
@@ -138,7 +159,7 @@ static const struct {
 	[DESCRIPTOR_EVENTFD] = {sizeof(struct descriptor_eventfd), valid_nothing},
 	[DESCRIPTOR_TIMERFD] = {sizeof(struct descriptor_timerfd), valid_timerfd},
 	[DESCRIPTOR_SIGNALFD] = {sizeof(struct descriptor_signalfd), valid_nothing},
-	[DESCRIPTOR_INOTIFY] = {sizeof(struct descriptor_inotify), valid_nothing},
+	[DESCRIPTOR_INOTIFY] = {sizeof(struct descriptor_inotify), valid_inotify},
 	[DESCRIPTOR_EPOLL] = {sizeof(struct descriptor_epoll), valid_epoll},
 	[DESCRIPTOR_LISTENING] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_UNCONNECTED] = {sizeof(struct descriptor_socket), valid_socket},
