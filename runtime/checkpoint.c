@@ -123,6 +123,7 @@ static int take_checkpoint(struct engine *engine)
 	if (!engine->recapture && (result = rt_capture_precopy(engine)) < 0)
 		return result;
 	if ((result = rt_credentials_prepare(engine)) < 0 ||
+	    (result = rt_capture_prepare_advice(engine)) < 0 ||
 	    (result = rt_descriptors_prepare(engine->descriptors)) < 0 ||
 	    (result = rt_store_reserve(engine->store, RESERVE_PAGES)) < 0)
 		return result;

@@ -25,6 +25,7 @@ static int open_descriptors(struct engine *engine, const char **step)
 	engine->timers_fd = open_hidden("/proc/self/timers", O_RDONLY);
 	engine->oom_fd = open_hidden("/proc/self/oom_score_adj", O_RDONLY);
 	engine->maps_fd = open_hidden("/proc/self/maps", O_RDONLY);
+	engine->smaps_fd = open_hidden("/proc/self/smaps", O_RDONLY);
 	engine->pagemap_fd = open_hidden("/proc/self/pagemap", O_RDONLY);
 	engine->memory_fd = open_hidden("/proc/self/mem", O_RDONLY);
 	int results[] = {engine->task_dir, engine->maps_fd, engine->pagemap_fd, engine->memory_fd};

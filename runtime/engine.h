@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "advice.h"
 #include "descriptor/descriptor.h"
 #include "manifest.h"
 #include "region.h"
@@ -71,6 +72,12 @@ struct engine_statistics {
 	uint32_t parked_ns[PARKED_SAMPLES];
 };
 
+/* What was asked for memory, by address. */
+struct advice_table {
+	struct manifest_advice *entries;
+	size_t count, capacity;
+};
+
 struct engine {
 	/* --- shared with program threads: written with atomic operations; at the same address in a
 	 * restored process, where a thread captured while it waited here finds them anew --- */
@@ -119,6 +126,9 @@ struct engine {
 	int64_t interval_timers_us[3]; /* time left, by ITIMER_, before the look at the signals */
 	struct timer_samples timer_samples;
 	uint64_t vdso_start, vdso_end; /* of [vdso], read by stragglers; 0: not known, or none */
+	struct advice_table advice; /* as of the last look */
+	struct advice_table guards; /* guard regions, as of this stop */
+	bool advice_read; /* has been looked at */
 	bool vdso_stored; /* the store has had its pages from this process */
 	bool told_shared_file; /* said once that a file's contents are not rolled back */
 	bool told_mapping; /* said once that a mapping cannot be restored */
@@ -141,6 +151,7 @@ struct engine {
 	int task_dir, fd_dir, fdinfo_dir;
 	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
 	int maps_fd, pagemap_fd, memory_fd, uffd;
+	int smaps_fd; /* negative: this kernel does not have it */
 	int lock_fd, statistics_fd, crash_fd;
 	int oom_fd; /* /proc/self/oom_score_adj; negative: there is none */
 	uint64_t owner_start; /* start time of this process, as in the store */
@@ -179,6 +190,18 @@ bool rt_program_has_ended(const struct engine *engine);
 
 /* Lets them go. */
 void rt_resume_threads(struct engine *engine);
+
+/* ---- capture/advice.c ---- */
+
+/* Before the stop, after the pre-copy: finds out about locks and advice, when those may have changed. */
+int rt_capture_prepare_advice(struct engine *engine);
+
+/* In the stop: the regions that grow down; the records. */
+void rt_capture_mark_growing(struct engine *engine);
+void rt_capture_write_advice(const struct engine *engine, struct manifest_writer *writer);
+
+/* 0 or -ENOMEM. */
+int rt_advice_add(struct advice_table *table, uint64_t start, uint64_t end, uint32_t advice);
 
 /* ---- capture/memory.c ---- */
 

@@ -35,6 +35,7 @@ enum manifest_kind {
 	MANIFEST_LOCK = 16,        /* struct manifest_lock, one per lock of a file; after the descriptors */
 	MANIFEST_PROCESSOR = 17,   /* struct manifest_processor, exactly one */
 	MANIFEST_FILE_BYTES = 18,  /* struct manifest_file_bytes + path + bytes */
+	MANIFEST_ADVICE = 19,      /* struct manifest_advice: what was asked for some memory */
 };
 
 struct manifest_record {
@@ -254,6 +255,28 @@ struct manifest_file_bytes {
 	uint64_t offset;      /* in the file, bytes */
 	uint64_t length;      /* of the bytes behind the path */
 	uint32_t path_length; /* with its terminator */
+	uint32_t zero;
+};
+
+enum advice_flag {
+	ADVICE_LOCKED = 1,
+	ADVICE_LOCKED_ON_FAULT = 2, /* with LOCKED: MLOCK_ONFAULT */
+	ADVICE_DONTFORK = 4,
+	ADVICE_WIPEONFORK = 8,
+	ADVICE_DONTDUMP = 16,
+	ADVICE_MERGEABLE = 32,
+	ADVICE_HUGEPAGE = 64,
+	ADVICE_NOHUGEPAGE = 128,
+	ADVICE_SEQUENTIAL = 256,
+	ADVICE_RANDOM = 512,
+	ADVICE_GUARD = 1024,     /* MADV_GUARD_INSTALL */
+	ADVICE_GROWSDOWN = 2048, /* MAP_GROWSDOWN; never in a record, see REGION_GROWSDOWN */
+};
+
+/* Page aligned; within one region. */
+struct manifest_advice {
+	uint64_t start, end;
+	uint32_t flags; /* bits of enum advice_flag */
 	uint32_t zero;
 };
 

@@ -403,7 +403,7 @@ int rt_regions_walk(int maps_fd, const struct region_table *previous, struct reg
 	return result;
 }
 
-const struct region *rt_region_find(const struct region_table *table, uint64_t address)
+const struct region *rt_region_find_from(const struct region_table *table, uint64_t address)
 {
 	size_t low = 0, high = table->count;
 	while (low < high) {
@@ -413,9 +413,15 @@ const struct region *rt_region_find(const struct region_table *table, uint64_t a
 		else
 			high = middle;
 	}
-	if (low < table->count && table->entries[low].start <= address)
-		return &table->entries[low];
-	return NULL;
+	return &table->entries[low];
+}
+
+const struct region *rt_region_find(const struct region_table *table, uint64_t address)
+{
+	if (table->count == 0)
+		return NULL;
+	const struct region *region = rt_region_find_from(table, address);
+	return region < table->entries + table->count && region->start <= address ? region : NULL;
 }
 
 uint64_t rt_region_device(const struct region *region)

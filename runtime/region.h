@@ -72,6 +72,9 @@ bool rt_regions_cover(const struct region_table *table, uint64_t device, uint64_
 /* The region that contains `address`, or NULL. */
 const struct region *rt_region_find(const struct region_table *table, uint64_t address);
 
+/* The first that ends above `address`; the end of the table when there is none. */
+const struct region *rt_region_find_from(const struct region_table *table, uint64_t address);
+
 /* Whether both tables list the same mappings. */
 bool rt_regions_equal(const struct region_table *a, const struct region_table *b);
 

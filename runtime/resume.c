@@ -61,6 +61,8 @@ static int protect_again(struct engine *engine, const char **step)
 	rt_root.engine = rt_root.stopper = engine;
 	rt_crash_install();
 	__atomic_add_fetch(&rt_root.incarnation, 1, __ATOMIC_ACQ_REL);
+	if (rt_advice_locked_future() != 0)
+		rt_syscall(SYS_mlockall, rt_advice_locked_future());
 	*step = "checkpoint thread";
 	return rt_checkpoint_start(engine);
 }

@@ -13,6 +13,7 @@
 
 struct rt_tracker {
 	int pagemap_fd, uffd;
+	uint64_t guard; /* PAGE_IS_GUARD, 0: this kernel does not tell */
 	struct page_region vector[SCAN_VECTOR];
 };
 
@@ -33,6 +34,20 @@ int rt_track_open_uffd(void)
 	return fd;
 }
 
+/* Guard regions (MADV_GUARD_INSTALL) look like pages that are swapped out, and cannot be read. */
+static bool knows_guards(struct rt_tracker *tracker)
+{
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.start = (uint64_t)tracker,
+		.end = (uint64_t)tracker + RT_PAGE_SIZE,
+		.vec = (uint64_t)tracker->vector,
+		.vec_len = 1,
+		.return_mask = PAGE_IS_GUARD,
+	};
+	return rt_sys_ioctl(tracker->pagemap_fd, PAGEMAP_SCAN, &scan) >= 0;
+}
+
 int rt_track_open(int pagemap_fd, int uffd, struct rt_tracker **tracker)
 {
 	*tracker = rt_memory_map(sizeof(**tracker));
@@ -40,6 +55,7 @@ int rt_track_open(int pagemap_fd, int uffd, struct rt_tracker **tracker)
 		return -ENOMEM;
 	(*tracker)->pagemap_fd = pagemap_fd;
 	(*tracker)->uffd = uffd;
+	(*tracker)->guard = knows_guards(*tracker) ? PAGE_IS_GUARD : 0;
 	return 0;
 }
 
@@ -79,7 +95,8 @@ static bool is_protectable(const struct region *region)
 
 bool rt_track_has_contents(const struct region *region, uint64_t categories)
 {
-	if ((categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)) == 0 || (categories & PAGE_IS_PFNZERO) != 0)
+	if ((categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)) == 0 ||
+	    (categories & (PAGE_IS_PFNZERO | PAGE_IS_GUARD)) != 0)
 		return false;
 	return (categories & PAGE_IS_FILE) == 0 || interesting_file_pages(region);
 }
@@ -228,7 +245,7 @@ int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *r
 		 * Mappings that are not registered are passed over (PAGE_IS_WPALLOWED). PM_SCAN_CHECK_WPASYNC
 		 * must not be used here: it fails in the middle, with pages protected and not reported.
 		 */
-		uint64_t inverted = PAGE_IS_PFNZERO;
+		uint64_t inverted = PAGE_IS_PFNZERO | tracker->guard;
 		if (!interesting_file_pages(&regions->entries[from]) &&
 		    regions->entries[from].kind != REGION_ANONYMOUS)
 			inverted |= PAGE_IS_FILE;
@@ -263,7 +280,8 @@ int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *reg
 		/* Fails at a mapping that is not registered, which nothing else would tell from a clean one. */
 		struct pm_scan_arg filter = {
 			.flags = PM_SCAN_CHECK_WPASYNC,
-			.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO,
+			.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO |
+				       tracker->guard,
 		};
 		/* In private anonymous memory no page belongs to a file; not asking saves a look-up a page. */
 		if (regions->entries[from].kind != REGION_ANONYMOUS || regions->entries[from].capture_all)
@@ -286,7 +304,8 @@ int rt_track_page(struct rt_tracker *tracker, uint64_t page, uint64_t *categorie
 		.end = page + RT_PAGE_SIZE,
 		.vec = (uint64_t)&found,
 		.vec_len = 1,
-		.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE,
+		.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_PFNZERO | PAGE_IS_FILE |
+			       tracker->guard,
 	};
 	int result = rt_sys_ioctl(tracker->pagemap_fd, PAGEMAP_SCAN, &scan);
 	*categories = result > 0 ? found.categories : 0;

@@ -58,6 +58,11 @@ struct pm_scan_arg {
 #define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
 #endif
 
+/* A category of PAGEMAP_SCAN since Linux 6.15; others refuse it. */
+#ifndef PAGE_IS_GUARD
+#define PAGE_IS_GUARD (1 << 8)
+#endif
+
 /* PROCMAP_QUERY on /proc/PID/maps, Linux 6.11 */
 #ifndef PROCMAP_QUERY
 #define PROCMAP_QUERY_VMA_READABLE 0x01

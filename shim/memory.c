@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "advice.h"
 #include "heap.h"
 #include "layout.h"
 #include "next.h"
@@ -36,9 +37,11 @@ SHIM_EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd
 		}
 		address = NULL; /* it was only a wish */
 	}
-	if (is_placeable(address, flags))
-		return rt_window_map(RT_WINDOW_MAPS, length, prot, flags);
-	return SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);
+	void *block = is_placeable(address, flags) ? rt_window_map(RT_WINDOW_MAPS, length, prot, flags)
+						   : SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);
+	if (flags & (MAP_LOCKED | MAP_GROWSDOWN))
+		rt_advice_changed();
+	return block;
 }
 
 SHIM_EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, off_t offset)

@@ -66,6 +66,8 @@ static int walk_mappings(struct engine *engine)
 	int result = rt_regions_walk(engine->maps_fd, &engine->captured_regions, &engine->regions);
 	if (result == 0)
 		find_private_views(engine);
+	if (result == 0 && engine->advice.count > 0)
+		rt_capture_mark_growing(engine);
 	if (engine->vdso_end == 0)
 		find_vdso(engine);
 	return result;
@@ -267,6 +269,8 @@ static int capture_range(void *context, const struct region *region, uint64_t st
 			 uint64_t categories)
 {
 	struct engine *engine = context;
+	if (categories & PAGE_IS_GUARD && rt_advice_add(&engine->guards, start, end, ADVICE_GUARD) < 0)
+		return -ENOMEM;
 	if (!rt_track_has_contents(region, categories))
 		return region->capture_all ? 0 : rt_store_drop(engine->store, start, end);
 	if (engine->recapture || (rt_region_is_shared_memory(region) && (categories & PAGE_IS_WRITTEN)))
@@ -349,6 +353,7 @@ static int capture_vdso(struct engine *engine)
 int rt_capture_residue(struct engine *engine)
 {
 	int result = walk_mappings(engine);
+	engine->guards.count = 0;
 	if (result < 0 || (result = drop_gaps(engine)) < 0 ||
 	    (result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
 	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0 ||

@@ -351,6 +351,7 @@ int rt_capture_process(struct engine *engine)
 	rt_manifest_add(writer, MANIFEST_PROCESSOR, &engine->facts->processor, sizeof(engine->facts->processor));
 	rt_regions_write(&engine->regions, writer);
 	write_segments(engine, writer);
+	rt_capture_write_advice(engine, writer);
 	write_threads(engine, writer);
 	write_signals(writer);
 	rt_write_signals_pending(engine, writer);

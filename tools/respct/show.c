@@ -299,6 +299,10 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 		char names[1024];
 		processor_missing(processor, NULL, names, sizeof(names));
 		printf("processor %.48s: %s\n", processor->name, names);
+	} else if (kind == MANIFEST_ADVICE && length == sizeof(struct manifest_advice)) {
+		const struct manifest_advice *advice = payload;
+		printf("advice %012lx-%012lx %s0x%x\n", (unsigned long)advice->start, (unsigned long)advice->end,
+		       advice->flags & ADVICE_GUARD ? "guard region " : "", advice->flags);
 	} else if (kind == MANIFEST_SEGMENT && length == sizeof(struct manifest_segment)) {
 		const struct manifest_segment *segment = payload;
 		printf("System V segment %d, key 0x%08x, %lu bytes\n", segment->id, (unsigned)segment->key,

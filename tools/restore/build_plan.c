@@ -318,7 +318,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 		image->child_count * sizeof(struct manifest_child) +
 		image->posix_timer_count * sizeof(struct manifest_posix_timer) +
 		image->queued_signal_count * sizeof(struct manifest_queued_signal) +
-		seals * sizeof(struct plan_seal) + image->auxv_length + MAIN_STACK + stacks + 64 * 16);
+		seals * sizeof(struct plan_seal) + image->advice_count * sizeof(struct manifest_advice) + image->auxv_length + MAIN_STACK + stacks + 64 * 16);
 	memcpy(take(&block, code), restorer_blob, code);
 	struct plan *plan = take(&block, sizeof(*plan));
 	plan->block_end = PLAN_BLOCK_BASE + block.size;
@@ -339,6 +339,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	plan->posix_timers = take(&block, image->posix_timer_count * sizeof(struct manifest_posix_timer));
 	plan->queued_signals = take(&block, image->queued_signal_count * sizeof(struct manifest_queued_signal));
 	plan->seals = take(&block, seals * sizeof(struct plan_seal));
+	plan->advice = take(&block, image->advice_count * sizeof(struct manifest_advice));
 	plan->group_count = image->group_count;
 	if (image->group_count)
 		memcpy(plan->groups, image->groups, image->group_count * sizeof(uint32_t));
@@ -350,6 +351,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	if (plan->foreign_vdso)
 		plan_old_vdso(image, plan);
 	plan_threads(image, plan, take(&block, stacks));
+	COPY_RECORDS(MANIFEST_ADVICE, plan->advice, plan->advice_count);
 	COPY_RECORDS(MANIFEST_SIGNAL, plan->signals, plan->signal_count);
 	COPY_RECORDS(MANIFEST_TIMER, plan->timers, plan->timer_count);
 	COPY_RECORDS(MANIFEST_LIMIT, plan->limits, plan->limit_count);

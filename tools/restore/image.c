@@ -47,6 +47,13 @@ static bool region_is_sane(const struct manifest_region *region, uint32_t length
 	return path != NULL && strlen(path) < PATH_LIMIT;
 }
 
+static bool advice_is_sane(const struct manifest_advice *advice)
+{
+	return advice->start < advice->end && advice->end <= RT_USER_END &&
+	       (advice->start | advice->end) % RT_PAGE_SIZE == 0 &&
+	       (advice->end <= RT_AREA_BASE || advice->start >= RT_RESTORER_END);
+}
+
 static bool thread_is_sane(const struct manifest_thread *thread, uint32_t length)
 {
 	return length == sizeof(*thread) && thread->tid > 0 && thread->context < RT_USER_END &&
@@ -106,6 +113,9 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_POSIX_TIMER:
 		image->posix_timer_count++;
 		return length == sizeof(struct manifest_posix_timer);
+	case MANIFEST_ADVICE:
+		image->advice_count++;
+		return length == sizeof(struct manifest_advice) && advice_is_sane(payload);
 	case MANIFEST_PROCESSOR:
 		image->processor = payload;
 		return length == sizeof(*image->processor) &&

@@ -15,7 +15,7 @@ struct image {
 	const void *manifest;
 	size_t manifest_length;
 	const struct manifest_process *process;
-	uint32_t region_count, thread_count, signal_count, timer_count, limit_count, group_count, child_count, queued_signal_count,
+	uint32_t advice_count, region_count, thread_count, signal_count, timer_count, limit_count, group_count, child_count, queued_signal_count,
 		posix_timer_count;
 	const uint32_t *groups;
 	const struct manifest_processor *processor;

@@ -95,6 +95,9 @@ struct plan {
 	uint32_t patch_count;
 	uint32_t foreign_vdso; /* the program's [vdso] and [vvar] are ordinary memory now */
 	struct plan_seal *seals;
+	struct manifest_advice *advice;
+	uint32_t advice_count;
+	uint32_t pad;
 	struct plan_region *regions;
 	struct plan_load *loads;
 	struct plan_thread *threads; /* the main thread first */

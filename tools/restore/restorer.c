@@ -26,6 +26,7 @@
 #include "thread.h"
 
 #define SIGNAL_COUNT 64
+#define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL, Linux 6.13 */
 #define PR_TIMER_CREATE_RESTORE_IDS 77 /* Linux 6.15 */
 #define EXIT_TOOL_FAILED 125
 
@@ -218,6 +219,38 @@ static void protect_regions(const struct plan *plan)
 		if (result < 0)
 			fail("protecting memory", region->start, result);
 	}
+}
+
+/* Advice that a kernel does not know, or has no use for, does no harm when it is missing. */
+static void advise(const struct plan *plan)
+{
+	static const struct {
+		uint32_t flag;
+		int advice;
+	} kinds[] = {
+		{ADVICE_DONTFORK, MADV_DONTFORK},     {ADVICE_WIPEONFORK, MADV_WIPEONFORK},
+		{ADVICE_DONTDUMP, MADV_DONTDUMP},     {ADVICE_MERGEABLE, MADV_MERGEABLE},
+		{ADVICE_HUGEPAGE, MADV_HUGEPAGE},     {ADVICE_NOHUGEPAGE, MADV_NOHUGEPAGE},
+		{ADVICE_SEQUENTIAL, MADV_SEQUENTIAL}, {ADVICE_RANDOM, MADV_RANDOM},
+	};
+	bool unlocked = false;
+	for (uint32_t i = 0; i < plan->advice_count; i++) {
+		const struct manifest_advice *advice = &plan->advice[i];
+		uint64_t length = advice->end - advice->start;
+		for (unsigned j = 0; j < sizeof(kinds) / sizeof(kinds[0]); j++)
+			if (advice->flags & kinds[j].flag)
+				rt_syscall(SYS_madvise, advice->start, length, kinds[j].advice);
+		if (advice->flags & ADVICE_LOCKED)
+			unlocked |= rt_syscall(SYS_mlock2, advice->start, length,
+					       advice->flags & ADVICE_LOCKED_ON_FAULT ? MLOCK_ONFAULT : 0) < 0;
+		long result = advice->flags & ADVICE_GUARD
+				      ? rt_syscall(SYS_madvise, advice->start, length, GUARD_INSTALL)
+				      : 0;
+		if (result < 0)
+			fail("installing a guard region (Linux 6.13)", advice->start, result);
+	}
+	if (unlocked)
+		print("respct-restore: memory that was locked is not: the limit (ulimit -l) is too low\n");
 }
 
 /* brk, argument and environment borders, /proc/self/exe. */
@@ -578,6 +611,7 @@ void restorer_main(struct plan *plan)
 	load_pages(plan);
 	patch_memory(plan);
 	protect_regions(plan);
+	advise(plan);
 	set_mm_map(plan);
 	set_signals(plan);
 	close_own_descriptors(plan);
