@@ -33,11 +33,19 @@ needs()
 # input KIND SIZE: sets $input to a file of SIZE MiB: `text` (words, which compress well) or `bytes` (which do not).
 input()
 {
-	input=$inputs/$1-$2
+	make_once "$1-$2" "$0" "generate_$1" "$2"
+}
+
+# make_once NAME SOURCE COMMAND...: sets $input to the file NAME, COMMAND's output, made anew when SOURCE is newer. Several
+# tests may need it at the same time.
+make_once()
+{
+	input=$inputs/$1 source=$2
+	shift 2
 	mkdir -p "$inputs"
 	(
 		flock 9
-		[ -e "$input" ] || { "generate_$1" "$2" >"$input.new" && mv "$input.new" "$input"; }
+		[ "$input" -nt "$source" ] || { "$@" >"$input.new" && mv "$input.new" "$input"; }
 	) 9>"$inputs/lock" || exit 1
 }
 
@@ -186,13 +194,8 @@ program_tcl()
 program_java()
 {
 	needs openjdk-17-jdk-headless openssl
-	classes=$inputs/java
-	mkdir -p "$inputs"
-	(
-		flock 9
-		[ -e "$classes/Work.class" ] || javac -d "$classes" "$scripts/Work.java"
-	) 9>"$inputs/lock" || exit 1
-	run -- java -cp "$classes" Work
+	make_once java "$scripts/Work.java" javac -d "$inputs" "$scripts/Work.java"
+	run -- java -cp "$inputs" Work
 }
 
 # ---- python ----
@@ -276,6 +279,33 @@ program_stress_sigsegv()
 program_stress_sigpending()
 {
 	stress sigpending 300000
+}
+
+# ---- databases in files ----
+
+# The shell of sqlite, with a journal as MODE says, and TRANSACTIONS transactions.
+sqlite()
+{
+	needs sqlite3 gawk
+	make_once "bank-$1-$2" "$scripts/bank.awk" \
+		gawk -v mode="$1" -v transactions="$2" -f "$scripts/bank.awk"
+	run -- sqlite3 -batch bank ".read $input"
+}
+
+program_sqlite()
+{
+	sqlite DELETE 10000
+}
+
+program_sqlite_persist()
+{
+	sqlite PERSIST 12000
+}
+
+# A log that is written ahead, and an index of it in memory that is shared through a file.
+program_sqlite_wal()
+{
+	sqlite WAL 16000
 }
 
 # ---- servers; the client in programs/ checks all they hold and stops them ----

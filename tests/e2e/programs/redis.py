@@ -1,4 +1,4 @@
-"""A client of redis-server: redis.py PORT MODE, MODE one of memory, save (with background saves), append (append-only file).
+"""A client of redis-server: redis.py PORT MODE, MODE one of memory, save (with background saves), append (append-only file, rewritten in the background).
 
 Writes batches of keys as transactions and counts the batches in a key of their own. When the server was killed and
 restored, the connection is lost: then it connects again, and the server must have exactly the batches up to some
@@ -98,10 +98,10 @@ def write(connection, batch):
 
 
 def save_in_background(connection, batch):
-    if MODE != "save" or batch % 20 != 19:
+    if MODE == "memory" or batch % 20 != 19:
         return
     try:
-        connection.ask("BGSAVE")
+        connection.ask("BGSAVE" if MODE == "save" else "BGREWRITEAOF")
     except Error as error:
         assert "already in progress" in str(error), error
 
