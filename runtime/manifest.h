@@ -36,6 +36,7 @@ enum manifest_kind {
 	MANIFEST_PROCESSOR = 17,   /* struct manifest_processor, exactly one */
 	MANIFEST_FILE_BYTES = 18,  /* struct manifest_file_bytes + path + bytes */
 	MANIFEST_ADVICE = 19,      /* struct manifest_advice: what was asked for some memory */
+	MANIFEST_OWNER = 20,       /* struct manifest_owner, one per descriptor that has one */
 };
 
 struct manifest_record {
@@ -142,6 +143,7 @@ struct manifest_signal {
 enum path_role {
 	PATH_CWD = 1,
 	PATH_EXECUTABLE = 2,
+	PATH_CWD_DELETED = 3, /* in place of PATH_CWD: what its name was */
 };
 
 struct manifest_path {
@@ -277,6 +279,15 @@ enum advice_flag {
 struct manifest_advice {
 	uint64_t start, end;
 	uint32_t flags; /* bits of enum advice_flag */
+	uint32_t zero;
+};
+
+struct manifest_owner {
+	int32_t number; /* of the descriptor */
+	int32_t type;   /* F_OWNER_* */
+	int32_t pid;    /* 0: none */
+	int32_t signal; /* F_SETSIG; 0: SIGIO */
+	uint32_t async; /* 1: O_ASYNC */
 	uint32_t zero;
 };
 

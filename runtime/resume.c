@@ -88,5 +88,6 @@ int rt_resume(struct rt_resume *resume)
 	const void *manifest = rt_store_manifest(store, &length);
 	if ((result = rt_descriptors_lock_again(manifest, length)) < 0)
 		return result;
+	rt_descriptors_own_again(manifest, length);
 	return protect_again(engine, &resume->problem);
 }

@@ -1,4 +1,4 @@
-/* Locks of files: the runtime looks for them once the program has asked for one. */
+/* Locks of files, and owners of descriptors: the runtime looks for them once the program has asked for one. */
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/file.h>
@@ -21,6 +21,11 @@ static void note_command(int command)
 	case F_OFD_SETLK:
 	case F_OFD_SETLKW:
 		rt_descriptors_note_locking();
+		break;
+	case F_SETOWN:
+	case F_SETOWN_EX:
+	case F_SETSIG:
+		rt_descriptors_note_owner();
 		break;
 	default:
 		break;

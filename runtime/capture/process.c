@@ -221,12 +221,28 @@ static void write_path(struct manifest_writer *writer, enum path_role role, cons
 	rt_manifest_end(writer);
 }
 
+/* The working directory has no name any more: the one it had. */
+static void write_removed_directory(struct manifest_writer *writer)
+{
+	static const char mark[] = " (deleted)";
+	char path[PATH_SIZE];
+	size_t tail = sizeof(mark) - 1;
+	long length = rt_syscall(SYS_readlink, "/proc/thread-self/cwd", path, sizeof(path) - 1);
+	size_t end = length > 0 ? (size_t)length : 0;
+	if (end > tail && memcmp(path + end - tail, mark, tail) == 0)
+		end -= tail;
+	path[end] = '\0';
+	write_path(writer, PATH_CWD_DELETED, end > 0 && path[0] == '/' ? path : "/tmp", NULL);
+}
+
 static void write_paths(struct engine *engine, struct manifest_writer *writer)
 {
 	char cwd[PATH_SIZE];
 	long length = rt_syscall(SYS_getcwd, cwd, sizeof(cwd));
 	if (length > 0)
 		write_path(writer, PATH_CWD, cwd, NULL);
+	else
+		write_removed_directory(writer);
 	write_path(writer, PATH_EXECUTABLE, engine->facts->executable, &engine->facts->executable_status);
 }
 

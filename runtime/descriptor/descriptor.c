@@ -578,7 +578,10 @@ int rt_descriptors_capture(struct descriptor_table *table, struct manifest_write
 		result = rt_descriptor_find_peers(table);
 	for (size_t i = 0; i < table->count && result == 0; i++)
 		result = put_record(table, &table->entries[i], writer);
-	return result < 0 ? result : rt_descriptor_capture_locks(table, writer);
+	if (result < 0)
+		return result;
+	rt_descriptor_capture_owners(table, writer);
+	return rt_descriptor_capture_locks(table, writer);
 }
 
 /* ---- the report ---- */

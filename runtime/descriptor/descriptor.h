@@ -11,6 +11,7 @@
  *   file.c     files, directories, devices, terminals, pipes
  *   event.c    eventfd, timerfd, signalfd, inotify, epoll
  *   lock.c     locks of files
+ *   owner.c    who is told of input by a signal
  *   terminal.c terminals and pseudo-terminals
  *   watch.c    remembers the paths of inotify watches
  *   socket.c   sockets; options.c their options, unread.c what they hold, connection.c who is
@@ -307,6 +308,12 @@ void rt_descriptors_note_locking(void);
 
 /* In a restored process: takes the locks that belong to the process again. 0 or -errno. */
 int rt_descriptors_lock_again(const void *manifest, size_t length);
+
+/* The program is about to say who is to be told of input. Any thread. */
+void rt_descriptors_note_owner(void);
+
+/* In a restored process: sets the owners again. */
+void rt_descriptors_own_again(const void *manifest, size_t length);
 
 /* A directory has been renamed: the names of what is open in it are read again by the next capture. Any
  * thread, lock-free. */

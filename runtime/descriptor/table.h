@@ -241,6 +241,11 @@ int rt_descriptor_find_peers(struct descriptor_table *table);
 /* The path of a watch on this inode, device as in fdinfo; NULL when it is not known. */
 const char *rt_descriptor_watched_path(uint64_t device, uint64_t inode);
 
+/* ---- owner.c ---- */
+
+/* Adds the records of all owners. */
+void rt_descriptor_capture_owners(const struct descriptor_table *table, struct manifest_writer *writer);
+
 /* ---- pair.c ---- */
 
 /* The inode of the other end, 0 when `inode` was not made by socketpair(). */

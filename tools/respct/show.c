@@ -269,7 +269,7 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 	} else if (kind == MANIFEST_PATH && length > sizeof(struct manifest_path)) {
 		const struct manifest_path *path = payload;
 		const char *text = rt_manifest_string(payload, length, sizeof(*path), path->length);
-		printf("%s %s\n", path->role == PATH_CWD ? "directory" : "program", text ? text : "?");
+		printf("%s %s\n", path->role != PATH_EXECUTABLE ? "directory" : "program", text ? text : "?");
 	} else if (kind == MANIFEST_REGION && length >= sizeof(struct manifest_region)) {
 		print_region(store, payload, length);
 	} else if (kind == MANIFEST_THREAD && length == sizeof(struct manifest_thread)) {
@@ -282,6 +282,10 @@ static void print_record(struct store *store, uint32_t kind, const void *payload
 		const char *path = rt_manifest_string(payload, length, sizeof(*bytes), bytes->path_length);
 		printf("%lu bytes at %lu of mapped file %s\n", (unsigned long)bytes->length,
 		       (unsigned long)bytes->offset, path ? path : "?");
+	} else if (kind == MANIFEST_OWNER && length == sizeof(struct manifest_owner)) {
+		const struct manifest_owner *owner = payload;
+		printf("descriptor %d tells %d by signal %d%s\n", owner->number, owner->pid, owner->signal,
+		       owner->async ? ", asynchronous" : "");
 	} else if (kind == MANIFEST_LOCK && length == sizeof(struct manifest_lock)) {
 		static const char *const kinds[] = {"?", "flock", "fcntl", "open file description"};
 		const struct manifest_lock *lock = payload;

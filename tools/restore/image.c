@@ -70,6 +70,10 @@ static bool take_path(struct image *image, const struct manifest_path *path, uin
 		return false;
 	if (path->role == PATH_CWD)
 		image->cwd = text;
+	if (path->role == PATH_CWD_DELETED) {
+		image->cwd = text;
+		image->cwd_deleted = true;
+	}
 	if (path->role == PATH_EXECUTABLE)
 		image->executable = text;
 	return true;
@@ -136,6 +140,8 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 		return true;
 	case MANIFEST_FILE_BYTES:
 		return file_bytes_are_sane(payload, length);
+	case MANIFEST_OWNER:
+		return length == sizeof(struct manifest_owner);
 	case MANIFEST_LOCK:
 		return length == sizeof(struct manifest_lock);
 	case MANIFEST_GROUPS:

@@ -4,6 +4,7 @@
 #ifndef RESTORE_IMAGE_H
 #define RESTORE_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "manifest.h"
@@ -22,6 +23,7 @@ struct image {
 	const void *auxv;
 	uint32_t auxv_length;
 	const char *cwd, *executable;
+	bool cwd_deleted; /* `cwd` is what its name was */
 	struct manifest_undo undo; /* id 0: nothing of files is to be undone */
 	int highest_descriptor;
 };

@@ -22,6 +22,7 @@
 #include "common/processor.h"
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
+#include "directory.h"
 #include "file_bytes.h"
 #include "image.h"
 #include "process.h"
@@ -140,8 +141,7 @@ static void become(void *argument)
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
 	if (session_window_changed(&image))
 		plan->process.pending |= 1UL << (SIGWINCH - 1);
-	if (chdir(image.cwd) < 0)
-		report("%s: %s: the program starts in the directory it cannot name", image.cwd, strerror(errno));
+	enter_directory(&image);
 	umask(image.process->umask);
 	take_settings(image.process);
 	if (restore_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
