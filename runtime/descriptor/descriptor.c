@@ -34,6 +34,7 @@ static descriptor_capture *const captures[DESCRIPTOR_KINDS] = {
 	[DESCRIPTOR_DEVICE] = rt_descriptor_capture_file,
 	[DESCRIPTOR_TERMINAL] = rt_descriptor_capture_terminal,
 	[DESCRIPTOR_MASTER] = rt_descriptor_capture_terminal,
+	[DESCRIPTOR_PIDFD] = rt_descriptor_capture_pidfd,
 	[DESCRIPTOR_PIPE] = rt_descriptor_capture_pipe,
 	[DESCRIPTOR_FIFO] = rt_descriptor_capture_pipe,
 	[DESCRIPTOR_EVENTFD] = rt_descriptor_capture_eventfd,

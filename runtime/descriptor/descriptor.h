@@ -52,6 +52,7 @@ enum descriptor_kind {
 	DESCRIPTOR_CONNECTION = 18, /* within the process, or to the outside: then it reads as closed after
 				     * its messages; struct descriptor_socket + messages */
 	DESCRIPTOR_MASTER = 19,     /* the master of a pseudo-terminal; struct descriptor_terminal */
+	DESCRIPTOR_PIDFD = 20,      /* struct descriptor_pidfd */
 	DESCRIPTOR_KINDS            /* one more than the last */
 };
 
@@ -140,6 +141,11 @@ struct descriptor_signalfd {
 struct descriptor_inotify {
 	uint32_t watches; /* of struct descriptor_watch that follow */
 	uint32_t unread;  /* bytes of events that were not read; they are lost */
+};
+
+struct descriptor_pidfd {
+	int32_t pid; /* the process, or with PIDFD_THREAD the thread; -1: it had ended and been waited for */
+	uint32_t zero;
 };
 
 /* Followed by its path, padded to 8 bytes. */

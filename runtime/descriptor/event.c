@@ -22,6 +22,7 @@ static const struct {
 	{"anon_inode:[eventfd]", DESCRIPTOR_EVENTFD},   {"anon_inode:[timerfd]", DESCRIPTOR_TIMERFD},
 	{"anon_inode:[signalfd]", DESCRIPTOR_SIGNALFD}, {"anon_inode:inotify", DESCRIPTOR_INOTIFY},
 	{"anon_inode:[inotify]", DESCRIPTOR_INOTIFY},   {"anon_inode:[eventpoll]", DESCRIPTOR_EPOLL},
+	{"anon_inode:[pidfd]", DESCRIPTOR_PIDFD},
 };
 
 void rt_descriptor_recognise_event(struct descriptor_table *table, struct descriptor *descriptor)
@@ -173,6 +174,23 @@ int rt_descriptor_capture_signalfd(struct descriptor_table *table, struct descri
 	if (!get_number(table->text.bytes, "sigmask:", 16, &signals.mask))
 		return -ESTALE;
 	rt_manifest_put(writer, &signals, sizeof(signals));
+	return 0;
+}
+
+int rt_descriptor_capture_pidfd(struct descriptor_table *table, struct descriptor *descriptor,
+				struct manifest_writer *writer)
+{
+	struct descriptor_pidfd process = {.pid = -1};
+	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
+	if (result < 0)
+		return result;
+	const char *pid = find_key(table->text.bytes, "Pid:");
+	if (pid == NULL)
+		return -ESTALE;
+	uint64_t number = take_number(&pid, 10); /* "-1" gives 0, and so does a process of another namespace */
+	if (number > 0)
+		process.pid = (int32_t)number;
+	rt_manifest_put(writer, &process, sizeof(process));
 	return 0;
 }
 

@@ -188,7 +188,7 @@ typedef int descriptor_capture(struct descriptor_table *, struct descriptor *, s
 descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt_descriptor_capture_pipe,
 	rt_descriptor_capture_terminal;
 descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
-	rt_descriptor_capture_signalfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
+	rt_descriptor_capture_signalfd, rt_descriptor_capture_pidfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
 descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;
 
 /* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */

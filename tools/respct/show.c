@@ -247,7 +247,7 @@ static void print_descriptor(const void *payload, uint32_t length)
 	static const char *const kinds[DESCRIPTOR_KINDS] = {
 		"?",	"lost",	 "file",     "file without a name", "directory", "device",    "terminal", "path",
 		"pipe", "fifo",	 "eventfd",  "timerfd",		    "signalfd",	 "inotify",   "epoll",	  "listening socket",
-		"socket", "socket pair", "connection", "pseudo-terminal master"};
+		"socket", "socket pair", "connection", "pseudo-terminal master", "process"};
 	const struct manifest_descriptor *descriptor = payload;
 	size_t name_at = sizeof(*descriptor) + descriptor->payload_length;
 	const char *name = descriptor->name_length

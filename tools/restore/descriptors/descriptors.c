@@ -46,6 +46,7 @@ static const struct {
 	[DESCRIPTOR_PAIR] = {.open = restore_open_pair},
 	[DESCRIPTOR_CONNECTION] = {.open = restore_open_connection, .connect = restore_connect_connection},
 	[DESCRIPTOR_MASTER] = {.open = restore_open_master},
+	[DESCRIPTOR_PIDFD] = {.open = restore_open_pidfd},
 };
 
 /* ---- messages ---- */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "restore/descriptors/private.h"
@@ -165,6 +166,35 @@ int restore_open_inotify(struct restoration *restoration, struct entry *entry)
 		restore_warn(restoration, "descriptor %d (inotify): events that were not read are lost",
 			     entry->record.number);
 	return 0;
+}
+
+/* ---- processes ---- */
+
+#define THREAD_FLAG O_EXCL /* PIDFD_THREAD */
+
+/* Of a process that has ended and been waited for. */
+static int open_ended(void)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, 0UL, 0UL, 0UL, 0UL, 0UL); /* no exit signal */
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0)
+		return -1;
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	waitpid(pid, NULL, __WALL);
+	return fd;
+}
+
+/* Children come to life again as what they have become: ended. Threads do not exist yet. */
+int restore_open_pidfd(struct restoration *restoration, struct entry *entry)
+{
+	int32_t pid = PAYLOAD(entry, struct descriptor_pidfd)->pid;
+	unsigned flags = entry->record.flags & O_NONBLOCK;
+	if (pid == restoration->pid && pid > 0)
+		return keep(restoration, entry, (int)syscall(SYS_pidfd_open, getpid(), flags | (entry->record.flags & THREAD_FLAG)));
+	if (entry->record.flags & THREAD_FLAG)
+		return restore_lose(restoration, entry, "it is of a thread");
+	return keep(restoration, entry, open_ended());
 }
 
 /* ---- epoll ---- */

@@ -166,6 +166,7 @@ static const struct {
 	[DESCRIPTOR_PAIR] = {sizeof(struct descriptor_socket), valid_pair},
 	[DESCRIPTOR_CONNECTION] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_MASTER] = {sizeof(struct descriptor_terminal), valid_nothing},
+	[DESCRIPTOR_PIDFD] = {sizeof(struct descriptor_pidfd), valid_nothing},
 };
 
 /* ---- records ---- */

@@ -140,7 +140,7 @@ typedef int restore_step(struct restoration *, struct entry *);
 
 restore_step restore_open_regular, restore_open_deleted, restore_open_directory, restore_open_device,
 	restore_open_path, restore_open_terminal, restore_open_master, restore_open_pipe;
-restore_step restore_open_eventfd, restore_open_timerfd, restore_open_signalfd, restore_open_inotify,
+restore_step restore_open_pidfd, restore_open_eventfd, restore_open_timerfd, restore_open_signalfd, restore_open_inotify,
 	restore_open_epoll;
 restore_step restore_open_socket, restore_open_pair, restore_open_connection;
 restore_step restore_connect_socket, restore_connect_connection;
