@@ -81,7 +81,7 @@ static bool can_restart(long number, const greg_t *registers, bool described)
 	case SYS_clock_nanosleep:
 		return described || (registers[REG_RSI] & TIMER_ABSTIME) != 0;
 	case SYS_futex:
-		return (registers[REG_RSI] & FUTEX_CMD_MASK) != FUTEX_WAIT || registers[REG_R10] == 0;
+		return described || (registers[REG_RSI] & FUTEX_CMD_MASK) != FUTEX_WAIT || registers[REG_R10] == 0;
 	default:
 		return described;
 	}

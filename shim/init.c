@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "futex.h"
 #include "next.h"
 #include "start.h"
 #include "thread.h"
@@ -62,6 +63,7 @@ SHIM_EXPORT void quick_exit(int code)
 }
 
 /* Programs that leave by the system call; the rest is passed on. */
+/* syscall(2) itself: what ends the process, and waits on futexes, which programs have no other name for. */
 SHIM_EXPORT long syscall(long number, ...)
 {
 	va_list list;
@@ -72,6 +74,8 @@ SHIM_EXPORT long syscall(long number, ...)
 	va_end(list);
 	if (number == SYS_exit_group)
 		rt_finish(EXIT_STATUS(arguments[0]));
+	if (number == SYS_futex)
+		return shim_futex(arguments);
 	return SHIM_NEXT(syscall)(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
 				  arguments[5]);
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "futex.h"
 #include "mask.h"
 #include "next.h"
 #include "thread.h"
@@ -112,6 +114,31 @@ SHIM_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, c
 	SCOPED_WAIT wait;
 	begin_timespec(&wait, SYS_EPOLL_PWAIT2, &left);
 	return SHIM_NEXT(epoll_pwait2)(epoll, events, count, &left, mask);
+}
+
+long shim_futex(const long arguments[6])
+{
+	const struct timespec *timeout = (const struct timespec *)arguments[3];
+	int command = (int)arguments[1] & FUTEX_CMD_MASK;
+	bool relative = command == FUTEX_WAIT && is_valid(timeout);
+	/* Other commands have no timeout, an absolute one, or a number in its place. */
+	bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET || command == FUTEX_WAIT_REQUEUE_PI;
+	if (!waits || !needs_description())
+		return SHIM_NEXT(syscall)(SYS_futex, arguments[0], arguments[1], arguments[2], arguments[3],
+					  arguments[4], arguments[5]);
+	struct timespec left;
+	SCOPED_WAIT wait;
+	if (relative) {
+		left = *timeout;
+		begin_timespec(&wait, SYS_futex, &left);
+		timeout = &left;
+	} else {
+		wait.number = SYS_futex;
+		wait.deadline_ns = INT64_MAX;
+		rt_wait_begin(&wait);
+	}
+	return SHIM_NEXT(syscall)(SYS_futex, arguments[0], arguments[1], arguments[2], timeout, arguments[4],
+				  arguments[5]);
 }
 
 /* glibc implements nanosleep() by the clock_nanosleep system call. */
