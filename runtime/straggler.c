@@ -206,6 +206,10 @@ static void restart_call(ucontext_t *context, long number, struct rt_wait *wait)
 	greg_t *registers = context->uc_mcontext.gregs;
 	if (runs_handler(deliverable_signals(context), false))
 		return;
+	if (wait != NULL && wait->kind == RT_WAIT_SOCKET) {
+		wait->interrupted = true;
+		return;
+	}
 	if (wait != NULL)
 		set_time_left(wait, registers, wait->left_ns);
 	registers[REG_RIP] -= 2;

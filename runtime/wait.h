@@ -8,17 +8,20 @@
 #ifndef RT_WAIT_H
 #define RT_WAIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
 enum rt_wait_kind {
 	RT_WAIT_MILLISECONDS, /* the timeout is an int in a register, -1: none */
 	RT_WAIT_TIMESPEC,     /* the timeout is in `timespec`, which the kernel reads again */
+	RT_WAIT_SOCKET,       /* the timeout is an option of the socket: the wrapper makes the call again */
 };
 
 struct rt_wait {
 	long number;               /* the system call */
 	enum rt_wait_kind kind;
+	bool interrupted;          /* RT_WAIT_SOCKET: set when only our signal has ended the call */
 	int argument;              /* which argument holds milliseconds: 0 to 5 */
 	int64_t deadline_ns;       /* CLOCK_MONOTONIC; INT64_MAX: no timeout */
 	int64_t left_ns;           /* at the stop; the handler's own */

@@ -68,15 +68,6 @@ SHIM_EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
 	return result;
 }
 
-/* Options are read before the stop, and again where this says so. */
-SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
-{
-	rt_descriptors_option_begins(fd);
-	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
-	rt_descriptors_option_ends(fd);
-	return result;
-}
-
 /* The kernel tells later which inode is watched, but not by what path. */
 SHIM_EXPORT int inotify_add_watch(int fd, const char *path, uint32_t mask)
 {

@@ -171,7 +171,7 @@ struct descriptor_interest {
 /*
  * Options of sockets that are carried over: X(name, level, option, bytes, usual). An option of four
  * bytes that has the value `usual`, or a longer one that is all zeros, is not recorded: a new socket
- * has it. The order is that in which they are set.
+ * has it. The order is that in which they are set: IP_TOS changes SO_PRIORITY.
  */
 #define DESCRIPTOR_SOCKET_OPTIONS(X)                                \
 	X(REUSEADDR, SOL_SOCKET, SO_REUSEADDR, 4, 0)                \
@@ -183,7 +183,6 @@ struct descriptor_interest {
 	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE, 4, 0)                \
 	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP, 4, 0)                \
 	X(TIMESTAMPNS, SOL_SOCKET, SO_TIMESTAMPNS, 4, 0)            \
-	X(PRIORITY, SOL_SOCKET, SO_PRIORITY, 4, 0)                  \
 	X(MARK, SOL_SOCKET, SO_MARK, 4, 0)                          \
 	X(BUSY_POLL, SOL_SOCKET, SO_BUSY_POLL, 4, 0)                \
 	X(RXQ_OVFL, SOL_SOCKET, SO_RXQ_OVFL, 4, 0)                  \
@@ -211,6 +210,7 @@ struct descriptor_interest {
 	X(FASTOPEN, IPPROTO_TCP, TCP_FASTOPEN, 4, 0)                \
 	X(NOTSENT_LOWAT, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4, 0)      \
 	X(TOS, IPPROTO_IP, IP_TOS, 4, 0)                            \
+	X(PRIORITY, SOL_SOCKET, SO_PRIORITY, 4, -1)                 \
 	X(TTL, IPPROTO_IP, IP_TTL, 4, 64)                           \
 	X(MINTTL, IPPROTO_IP, IP_MINTTL, 4, 0)                      \
 	X(FREEBIND, IPPROTO_IP, IP_FREEBIND, 4, 0)                  \

@@ -1,6 +1,7 @@
 /* Damaged and hostile manifests: restore answers with a message or restores, and nothing worse. */
 #include "descriptor_harness.h"
 
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -48,6 +49,25 @@ static void open_some_of_each(void)
 	put_at(socket(AF_INET, SOCK_STREAM, 0), 20);
 	CHECK(listen(20, 5) == 0);
 	put_at(socket(AF_UNIX, SOCK_DGRAM, 0), 21);
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(address);
+	int on = 1;
+	put_at(socket(AF_INET, SOCK_STREAM, 0), 22);
+	CHECK(bind(22, (struct sockaddr *)&address, length) == 0 && listen(22, 5) == 0);
+	CHECK(getsockname(22, (struct sockaddr *)&address, &length) == 0);
+	for (int fd = 23; fd <= 25; fd++) {
+		put_at(socket(AF_INET, SOCK_STREAM, 0), fd);
+		CHECK(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
+		CHECK(connect(fd, (struct sockaddr *)&address, length) == 0);
+	}
+	put_at(accept(22, NULL, NULL), 26);
+	put_at(accept(22, NULL, NULL), 27);
+	CHECK(write(26, "unread", 6) == 6 && write(24, "unread", 6) == 6 && close(23) == 0);
+	put_at(socket(AF_INET, SOCK_DGRAM, 0), 28);
+	address.sin_port = 0;
+	CHECK(bind(28, (struct sockaddr *)&address, length) == 0);
+	CHECK(getsockname(28, (struct sockaddr *)&address, &length) == 0);
+	CHECK(sendto(28, "unread", 6, 0, (struct sockaddr *)&address, length) == 6);
 }
 
 /* Flips bits, sets bytes, words or the length: few at a time, so that much stays plausible. */

@@ -430,3 +430,119 @@ Test(descriptor_socket, what_a_socket_becomes_after_prepare_is_seen)
 	in_process(connect_late, NULL);
 	restore_in_process(check_late);
 }
+
+/* ---- connections within the process ---- */
+
+static void connect_to(int number, int family, struct sockaddr *address, socklen_t length)
+{
+	put_at(socket(family, SOCK_STREAM, 0), number);
+	CHECK(connect(number, address, length) == 0);
+}
+
+static struct sockaddr_in client_name; /* of the TCP client, in the process that prepared */
+
+static void open_inside(void)
+{
+	struct sockaddr_in address = loopback(port), own = loopback(port6);
+	struct sockaddr_un path = unix_path("socket");
+	unlink("socket");
+	listen_at(10, AF_INET, ADDRESS(address));
+	put_at(socket(AF_INET, SOCK_STREAM, 0), 11);
+	set_int(11, SOL_SOCKET, SO_REUSEADDR, 1);
+	CHECK(bind(11, ADDRESS(own)) == 0 && connect(11, ADDRESS(address)) == 0);
+	put_at(accept(10, NULL, NULL), 12);
+	CHECK(write(11, "to twelve", 9) == 9 && write(12, "to eleven", 9) == 9 && shutdown(12, SHUT_WR) == 0);
+	set_int(12, IPPROTO_TCP, TCP_NODELAY, 1);
+	connect_to(13, AF_INET, ADDRESS(address)); /* waits to be accepted */
+	listen_at(14, AF_UNIX, ADDRESS(path));
+	connect_to(15, AF_UNIX, ADDRESS(path));
+	put_at(accept(14, NULL, NULL), 16);
+	CHECK(write(15, "to sixteen", 10) == 10 && write(16, "to fifteen", 10) == 10);
+	connect_to(17, AF_UNIX, ADDRESS(path));
+	connect_to(18, AF_UNIX, ADDRESS(path));
+}
+
+static void check_inside(void)
+{
+	struct sockaddr_un name = {0};
+	socklen_t length = sizeof(client_name);
+	char byte;
+	CHECK(getpeername(12, (struct sockaddr *)&client_name, &length) == 0);
+	CHECK(ntohs(client_name.sin_port) == port6);
+	CHECK(get_int(12, IPPROTO_TCP, TCP_NODELAY) == 1 && get_int(11, SOL_SOCKET, SO_REUSEADDR) == 1);
+	CHECK(reads(11, "to eleven") && read(11, &byte, 1) == 0 && reads(12, "to twelve"));
+	CHECK(write(11, "more", 4) == 4 && reads(12, "more"));
+	int waiting = accept(10, NULL, NULL);
+	CHECK(write(13, "late", 4) == 4 && reads(waiting, "late"));
+	length = sizeof(name);
+	CHECK(getpeername(15, (struct sockaddr *)&name, &length) == 0 && strcmp(name.sun_path, "socket") == 0);
+	CHECK(reads(15, "to fifteen") && reads(16, "to sixteen"));
+	CHECK(write(17, "a", 1) == 1 && write(18, "b", 1) == 1);
+	int first = accept(14, NULL, NULL), second = accept(14, NULL, NULL);
+	CHECK(reads(first, "a") && reads(second, "b"));
+	for (int fd = 11; fd <= 13; fd++) { /* no address stays in use for the next process */
+		struct linger abort = {1, 0};
+		CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort)) == 0);
+	}
+}
+
+Test(descriptor_socket, connections_within_the_process_are_connected)
+{
+	port = free_port();
+	port6 = free_port();
+	check_kept(open_inside, check_inside);
+}
+
+static void open_outside_pending(void)
+{
+	struct sockaddr_in address = loopback(port);
+	char block[3000];
+	memset(block, 'o', sizeof(block));
+	listen_at(HIDDEN_FROM + 10, AF_INET, ADDRESS(address));
+	connect_to(HIDDEN_FROM + 11, AF_INET, ADDRESS(address));
+	put_at(accept(HIDDEN_FROM + 10, NULL, NULL), 10);
+	for (int i = 0; i < 10; i++)
+		CHECK(write(HIDDEN_FROM + 11, block, sizeof(block)) == sizeof(block));
+	set_int(10, SOL_SOCKET, SO_PEEK_OFF, 5);
+}
+
+static void check_outside_pending(void)
+{
+	struct sockaddr_in name;
+	socklen_t length = sizeof(name);
+	char block[3000];
+	size_t total = 0;
+	CHECK(get_int(10, SOL_SOCKET, SO_PEEK_OFF) == 5);
+	CHECK(getsockname(10, (struct sockaddr *)&name, &length) == 0 && ntohs(name.sin_port) == port);
+	for (ssize_t part; (part = read(10, block, sizeof(block))) > 0; total += (size_t)part)
+		CHECK(block[0] == 'o' && block[part - 1] == 'o');
+	CHECK(total == 30000);
+}
+
+Test(descriptor_socket, what_came_from_outside_can_be_read)
+{
+	port = free_port();
+	check_changed(open_outside_pending, check_outside_pending);
+}
+
+/* An error that waits to be told is not swallowed by looking at the socket. */
+static void reset_connection(void)
+{
+	struct sockaddr_in address = loopback(port);
+	struct linger abort = {1, 0};
+	listen_at(10, AF_INET, ADDRESS(address));
+	connect_to(11, AF_INET, ADDRESS(address));
+	put_at(accept(10, NULL, NULL), 12);
+	CHECK(setsockopt(12, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort)) == 0 && close(12) == 0);
+}
+
+static void check_reset(void)
+{
+	CHECK(get_int(11, SOL_SOCKET, SO_ERROR) == ECONNRESET);
+}
+
+Test(descriptor_socket, a_pending_error_stays_pending)
+{
+	port = free_port();
+	capture_in_process(reset_connection, check_reset);
+}
