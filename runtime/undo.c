@@ -524,7 +524,9 @@ static int read_removed(struct composer *composer, int directory, const char *pa
 	uint64_t size = (uint64_t)status->st_size;
 	if (S_ISLNK(status->st_mode)) {
 		char *data = data_place(composer, PATH_MAX);
-		long length = data ? rt_syscall(SYS_readlinkat, directory, path, data, PATH_MAX) : composer->error;
+		if (data == NULL)
+			return composer->error;
+		long length = rt_syscall(SYS_readlinkat, directory, path, data, PATH_MAX);
 		composer->record->data_length = length < 0 ? 0 : (uint64_t)length;
 		return length < 0 ? (int)length : 0;
 	}

@@ -3,6 +3,7 @@
  *
  * Opening never creates, truncates or blocks; what is there is checked to be what was there.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -56,12 +57,45 @@ static int open_name(const char *path, int flags)
 	return fd;
 }
 
+/* Another name in the same directory, as a log file gets one that is rotated by another program. */
+static bool find_other_name(const struct entry *entry, char *path, size_t size)
+{
+	const char *slash = strrchr(entry->name, '/');
+	struct dirent *found;
+	struct stat status;
+	bool same = false;
+	snprintf(path, size, "%.*s", slash == entry->name ? 1 : (int)(slash - entry->name), entry->name);
+	DIR *directory = opendir(path);
+	while (directory != NULL && !same && (found = readdir(directory)) != NULL) {
+		if (!restore_is_same_inode(entry->record.inode, found->d_ino))
+			continue;
+		snprintf(path, size, "%.*s/%s", (int)(slash - entry->name), entry->name, found->d_name);
+		same = lstat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+		       restore_is_same_inode(entry->record.inode, status.st_ino);
+	}
+	if (directory != NULL)
+		closedir(directory);
+	return same;
+}
+
+/* Whether the name leads to another file than the one that was open, or nowhere. */
+static bool is_elsewhere(const struct entry *entry, const char *path)
+{
+	struct stat status;
+	return entry->record.kind == DESCRIPTOR_REGULAR && !is_kernel_file(entry) &&
+	       (stat(path, &status) < 0 || !restore_is_same_inode(entry->record.inode, status.st_ino));
+}
+
 /* Opens by name what must be of the file type recorded. */
 static int open_same_type(struct restoration *restoration, struct entry *entry, int flags,
 			  struct stat *status)
 {
-	char buffer[4096];
+	char buffer[4096], other[4096 + 256];
 	const char *path = path_of(restoration, entry, buffer, sizeof(buffer));
+	if (is_elsewhere(entry, path) && find_other_name(entry, other, sizeof(other))) {
+		restore_warn(restoration, "%s, which the program had open, is %s now", entry->name, other);
+		path = other;
+	}
 	int found = flags & O_PATH ? lstat(path, status) : stat(path, status);
 	if (flags & O_PATH && !(flags & O_NOFOLLOW))
 		found = stat(path, status);
