@@ -69,11 +69,31 @@ static void compare_page(struct engine *engine, const struct region *region, uin
 			fail_difference(page + i, stored + i, (const uint8_t *)engine->copy_buffer + i);
 }
 
+/*
+ * A page of a private file mapping that is not present may be the file's, taken away by the kernel since
+ * the capture: reading it tells, as there.
+ */
+static void verify_absent_file_page(struct engine *engine, const struct region *region, uint64_t page)
+{
+	uint64_t categories;
+	if (rt_read_page(engine, region, page, engine->copy_buffer) < 0 ||
+	    rt_track_page(engine->tracker, page, &categories) < 0)
+		fail("page cannot be read", page);
+	else if (rt_track_has_contents(region, categories))
+		compare_page(engine, region, page);
+	else if (rt_store_page(engine->store, page) != NULL)
+		fail("the store has a page where memory has none", page);
+}
+
 static int verify_range(void *context, const struct region *region, uint64_t start, uint64_t end,
 			uint64_t categories)
 {
 	struct engine *engine = context;
-	if (rt_track_has_contents(region, categories)) {
+	if (region->kind == REGION_FILE_PRIVATE && rt_track_has_contents(region, categories) &&
+	    (categories & PAGE_IS_PRESENT) == 0) {
+		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
+			verify_absent_file_page(engine, region, page);
+	} else if (rt_track_has_contents(region, categories)) {
 		bool may_be_absent = rt_region_is_shared_memory(region) && !(categories & PAGE_IS_WRITTEN);
 		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
 			if (!may_be_absent || rt_store_page(engine->store, page) != NULL)
