@@ -107,6 +107,7 @@ struct manifest_region {
 	uint32_t kind;    /* enum region_kind */
 	uint32_t prot;    /* PROT_* */
 	uint32_t flags;   /* bits of enum region_flag */
+	uint32_t page_shift; /* base-2 logarithm of the size of its huge pages (MAP_HUGETLB); 0: ordinary ones */
 	uint8_t build_id[REGION_BUILD_ID_SIZE]; /* GNU build-id of an ELF file; zeros: none, or not known */
 	uint32_t path_length; /* bytes of the path that follows, with its terminator; 0: none */
 };

@@ -201,6 +201,8 @@ static void region_from_query(const struct procmap_query *query, struct region *
 		       (query->vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
 		       (query->vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
 	region->shared = (query->vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0;
+	if (query->vma_page_size > RT_PAGE_SIZE)
+		region->page_shift = (uint8_t)__builtin_ctzl(query->vma_page_size);
 }
 
 static int query_next(int maps_fd, uint64_t address, struct procmap_query *query)
@@ -464,6 +466,7 @@ static void write_region(const struct region_table *table, const struct region *
 		.kind = region->kind,
 		.prot = region->prot,
 		.flags = region->flags,
+		.page_shift = region->page_shift,
 	};
 	if (region->file_status_known) {
 		record.device = region->file_device;

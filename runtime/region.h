@@ -26,6 +26,7 @@ struct region {
 	uint32_t last_shared; /* index of the shared memory before this one in the table, plus 1; 0: none */
 	uint8_t kind;         /* enum region_kind */
 	uint8_t flags;        /* enum region_flag */
+	uint8_t page_shift;   /* of huge pages; 0: ordinary ones, or not known */
 	uint32_t name;        /* offset in region_table.names; 0: none */
 	/* The file under that name, when it is the mapped one; st_dev, bytes, ns. */
 	bool file_status_known;

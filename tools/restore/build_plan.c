@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/mman.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -152,6 +153,8 @@ static void plan_one_region(const struct manifest_region *record, const char *pa
 		region->flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 		if (record->flags & REGION_GROWSDOWN)
 			region->flags |= MAP_GROWSDOWN;
+		if (record->page_shift != 0)
+			region->flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (int)record->page_shift << MAP_HUGE_SHIFT;
 	}
 }
 

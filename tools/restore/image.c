@@ -38,7 +38,7 @@ static bool region_is_sane(const struct manifest_region *region, uint32_t length
 	if (length < sizeof(*region) || region->start >= region->end || region->end > RT_USER_END ||
 	    (region->start | region->end) % RT_PAGE_SIZE != 0 || region->start < *previous_end ||
 	    region->offset % RT_PAGE_SIZE != 0 || region->offset > INT64_MAX - (region->end - region->start) || region->kind < REGION_ANONYMOUS ||
-	    region->kind > REGION_FILE_MEMORY || (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
+	    region->kind > REGION_FILE_MEMORY || region->page_shift > 40 || (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return false;
 	if (region->end > RT_AREA_BASE && region->start < RT_RESTORER_END)
 		return false;

@@ -184,6 +184,11 @@ static void map_regions(const struct plan *plan)
 		int prot = region->load ? PROT_READ | PROT_WRITE : (int)region->prot;
 		void *mapped = rt_sys_mmap((void *)region->start, region->end - region->start, prot,
 					   region->flags | MAP_FIXED_NOREPLACE, region->fd, (off_t)region->offset);
+		if (mapped != (void *)region->start && (region->flags & MAP_HUGETLB)) {
+			print("respct-restore: too few huge pages: memory that was in such is in ordinary ones now\n");
+			mapped = rt_sys_mmap((void *)region->start, region->end - region->start, prot,
+					     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		}
 		if (mapped != (void *)region->start)
 			fail("mapping memory", region->start, (long)mapped);
 	}

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -171,6 +172,23 @@ static int move_up(int fd, int lowest_fd)
 	return high;
 }
 
+/* A memfd in huge pages, all of which can be had; -1: there are too few. */
+static int make_huge(const char *name, unsigned int flags, uint32_t shift, uint64_t size)
+{
+	int fd = memfd_create(name, flags | MFD_HUGETLB | shift << MFD_HUGE_SHIFT);
+	void *memory = MAP_FAILED;
+	if (fd >= 0 && ftruncate(fd, (off_t)size) == 0)
+		memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory != MAP_FAILED) {
+		munmap(memory, size);
+		return fd;
+	}
+	report("too few huge pages: shared memory that was in such is in ordinary ones now");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 static void make_memory(const struct image *image, const struct manifest_region *region, const char *path,
 			int lowest_fd)
 {
@@ -185,7 +203,9 @@ static void make_memory(const struct image *image, const struct manifest_region 
 	if (descriptor != NULL)
 		size = file.size;
 	plain_name(path, name, sizeof(name));
-	int fd = move_up(memfd_create(name, MFD_CLOEXEC | (seals != NOT_A_MEMFD ? MFD_ALLOW_SEALING : 0)), lowest_fd);
+	unsigned int flags = MFD_CLOEXEC | (seals != NOT_A_MEMFD ? MFD_ALLOW_SEALING : 0);
+	int fd = region->page_shift ? make_huge(name, flags, region->page_shift, size) : -1;
+	fd = move_up(fd < 0 ? memfd_create(name, flags) : fd, lowest_fd);
 	if (ftruncate(fd, (off_t)size) < 0)
 		refuse("cannot make shared memory of %lu bytes: %s", (unsigned long)size, strerror(errno));
 	fill_file(image, region, fd, size);
