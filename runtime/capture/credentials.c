@@ -6,7 +6,8 @@
  * given up its privileges still has them. What it needs from then on it has open.
  *
  * The main thread's are read from its status in /proc, before the stop. In the stop they are compared
- * with what the thread itself noted when it parked, and read again if they have changed meanwhile.
+ * with what the thread itself noted when it parked, read again if they have changed meanwhile, and taken
+ * over if they are not ours.
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -31,6 +32,7 @@ struct process_credentials {
 	size_t group_count;
 	uint64_t no_new_privs, seccomp;
 	bool told_seccomp;
+	bool differ; /* from those of the checkpoint thread */
 	char text[TEXT_SIZE];
 };
 
@@ -134,7 +136,8 @@ static void drop_bounding(uint64_t bounding)
 			rt_syscall(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
 }
 
-/* The dumpable flag belongs to the whole process, and the kernel clears it with any of this. */
+/* The dumpable flag belongs to the whole process, and the kernel clears it with any of this: in the stop,
+ * so that the program never sees it so. */
 static void take_over(const struct process_credentials *credentials)
 {
 	const struct rt_credentials *main = &credentials->main;
@@ -160,11 +163,10 @@ static bool are_ours(const struct process_credentials *credentials)
 	return memcmp(&own, &credentials->main, sizeof(own)) == 0 && !groups_differ(credentials);
 }
 
-static int follow(struct engine *engine)
+static int look(struct engine *engine)
 {
 	int result = read_status(engine);
-	if (result == 0 && !are_ours(engine->credentials))
-		take_over(engine->credentials);
+	engine->credentials->differ = result == 0 && !are_ours(engine->credentials);
 	return result;
 }
 
@@ -172,15 +174,18 @@ int rt_credentials_prepare(struct engine *engine)
 {
 	if (engine->credentials == NULL)
 		engine->credentials = rt_memory_map(sizeof(*engine->credentials));
-	return engine->credentials == NULL ? -ENOMEM : follow(engine);
+	return engine->credentials == NULL ? -ENOMEM : look(engine);
 }
 
 int rt_credentials_follow(struct engine *engine)
 {
 	const struct rt_thread *main = rt_thread_find(rt_root.pid);
-	if (main == NULL || memcmp(&main->credentials, &engine->credentials->main, sizeof(main->credentials)) == 0)
-		return 0;
-	return follow(engine);
+	int result = 0;
+	if (main != NULL && memcmp(&main->credentials, &engine->credentials->main, sizeof(main->credentials)) != 0)
+		result = look(engine);
+	if (result == 0 && engine->credentials->differ)
+		take_over(engine->credentials);
+	return result;
 }
 
 void rt_credentials_report(struct engine *engine)

@@ -111,8 +111,8 @@ struct plan {
 
 	int32_t first_own_fd; /* descriptors from here on are the tool's, closed before the resume */
 	int32_t privileged;   /* the process's user, groups and capabilities can be taken, at the end */
-	uint32_t ready;       /* futex: threads that wait */
-	uint32_t go;          /* futex: 1 lets them enter the image */
+	uint32_t ready;       /* futex: threads that wait, and again when they have their credentials */
+	uint32_t go;          /* futex: 1 lets them take their credentials, 2 enter the image */
 };
 
 /* Entry of the restorer, at the start of its code. Never returns. */

@@ -492,8 +492,6 @@ static void take_credentials(const struct plan *plan)
 	if (plan->privileged) {
 		take_user(plan);
 		take_capabilities(process);
-		if (process->dumpable <= 1)
-			rt_syscall(SYS_prctl, PR_SET_DUMPABLE, process->dumpable, 0, 0, 0);
 	} else if (process->uid[1] != 0) {
 		set_capabilities(0, 0, 0);
 	}
@@ -511,15 +509,25 @@ static void futex_wake(uint32_t *word)
 	rt_syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
 }
 
+/* Until *word has reached `value`. */
+static void await(uint32_t *word, uint32_t value)
+{
+	uint32_t seen;
+	while ((seen = __atomic_load_n(word, __ATOMIC_ACQUIRE)) < value)
+		futex_wait(word, seen);
+}
+
 static void thread_main(struct plan_thread *thread)
 {
 	struct plan *plan = thread->plan;
 	set_thread_state(&thread->state);
 	__atomic_add_fetch(&plan->ready, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->ready);
-	while (__atomic_load_n(&plan->go, __ATOMIC_ACQUIRE) == 0)
-		futex_wait(&plan->go, 0);
+	await(&plan->go, 1);
 	take_credentials(plan);
+	__atomic_add_fetch(&plan->ready, 1, __ATOMIC_RELEASE);
+	futex_wake(&plan->ready);
+	await(&plan->go, 2);
 	restorer_enter(thread->state.context);
 }
 
@@ -602,9 +610,7 @@ static void start_threads(struct plan *plan)
 {
 	for (uint32_t i = 1; i < plan->thread_count; i++)
 		start_thread(&plan->threads[i]);
-	uint32_t ready;
-	while ((ready = __atomic_load_n(&plan->ready, __ATOMIC_ACQUIRE)) != plan->thread_count - 1)
-		futex_wait(&plan->ready, ready);
+	await(&plan->ready, plan->thread_count - 1);
 }
 
 void restorer_main(struct plan *plan)
@@ -640,6 +646,12 @@ void restorer_main(struct plan *plan)
 	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->go);
 	take_credentials(plan);
+	/* The kernel clears the dumpable flag, which is the process's, for each thread that changes. */
+	await(&plan->ready, 2 * (plan->thread_count - 1));
+	if (plan->privileged && plan->process.dumpable <= 1)
+		rt_syscall(SYS_prctl, PR_SET_DUMPABLE, plan->process.dumpable, 0, 0, 0);
+	__atomic_store_n(&plan->go, 2, __ATOMIC_RELEASE);
+	futex_wake(&plan->go);
 	rt_syscall(SYS_prctl, PR_SET_PDEATHSIG, plan->process.parent_death_signal, 0, 0, 0);
 	if (self->exited)
 		for (;;)

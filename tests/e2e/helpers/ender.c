@@ -32,6 +32,7 @@ static void *end_in_thread(void *unused)
 	await_go();
 	if (strcmp(how, "thread-exit") == 0)
 		exit(7);
+	usleep(200000); /* the main thread is to end first */
 	return NULL;
 }
 
