@@ -22,13 +22,14 @@ static int open_descriptors(struct engine *engine, const char **step)
 {
 	*step = "/proc/self";
 	engine->task_dir = open_hidden("/proc/self/task", O_RDONLY | O_DIRECTORY);
+	engine->status_fd = open_hidden("/proc/self/status", O_RDONLY);
 	engine->timers_fd = open_hidden("/proc/self/timers", O_RDONLY);
 	engine->oom_fd = open_hidden("/proc/self/oom_score_adj", O_RDONLY);
 	engine->maps_fd = open_hidden("/proc/self/maps", O_RDONLY);
 	engine->smaps_fd = open_hidden("/proc/self/smaps", O_RDONLY);
 	engine->pagemap_fd = open_hidden("/proc/self/pagemap", O_RDONLY);
 	engine->memory_fd = open_hidden("/proc/self/mem", O_RDONLY);
-	int results[] = {engine->task_dir, engine->maps_fd, engine->pagemap_fd, engine->memory_fd};
+	int results[] = {engine->task_dir, engine->status_fd, engine->maps_fd, engine->pagemap_fd, engine->memory_fd};
 	for (unsigned i = 0; i < sizeof(results) / sizeof(results[0]); i++)
 		if (results[i] < 0)
 			return results[i];

@@ -149,6 +149,7 @@ struct engine {
 
 	/* --- set at start, constant after --- */
 	int task_dir, fd_dir, fdinfo_dir;
+	int status_fd; /* /proc/self/status: the main thread's */
 	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
 	int maps_fd, pagemap_fd, memory_fd, uffd;
 	int smaps_fd; /* negative: this kernel does not have it */

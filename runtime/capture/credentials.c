@@ -92,16 +92,12 @@ static void groups_of(struct process_credentials *credentials)
 static int read_status(struct engine *engine)
 {
 	struct process_credentials *credentials = engine->credentials;
-	char path[32];
 	size_t length = 0;
-	ssize_t got;
-	rt_format(path, sizeof(path), "%d/status", rt_root.pid);
-	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return fd;
-	while ((got = rt_sys_read(fd, credentials->text + length, TEXT_SIZE - 1 - length)) > 0)
+	ssize_t got = rt_sys_lseek(engine->status_fd, 0, SEEK_SET);
+	if (got < 0)
+		return (int)got;
+	while ((got = rt_sys_read(engine->status_fd, credentials->text + length, TEXT_SIZE - 1 - length)) > 0)
 		length += (size_t)got;
-	rt_sys_close(fd);
 	if (got < 0)
 		return (int)got;
 	const char *text = credentials->text;

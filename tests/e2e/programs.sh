@@ -5,6 +5,8 @@
 # each build, as the same bytes every time. A program works for some seconds undisturbed, and prints what depends on all
 # it did and on nothing else. Exit status: crash_runner's; 77 when the program is not installed.
 #
+# shellcheck disable=SC3013 # -nt is known to every sh of Debian
+#
 # The scripts and clients that programs are given are in programs/, copied to BUILD/tests/programs, where an
 # ordinary user can read them.
 set -u
