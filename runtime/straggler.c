@@ -149,7 +149,7 @@ static long interrupted_call(const greg_t *registers)
 	const struct rt_wait *wait = rt_local.wait;
 	if (number == NEVER_SYSCALL && wait != NULL)
 		number = wait->number;
-	bool described = wait != NULL && wait->number == number;
+	bool described = wait != NULL && wait->number == number && wait->kind != RT_WAIT_NUMBER;
 	if (number == NEVER_SYSCALL || !can_restart(number, registers, described))
 		return NEVER_SYSCALL;
 	return number;

@@ -16,6 +16,7 @@ enum rt_wait_kind {
 	RT_WAIT_MILLISECONDS, /* the timeout is an int in a register, -1: none */
 	RT_WAIT_TIMESPEC,     /* the timeout is in `timespec`, which the kernel reads again */
 	RT_WAIT_SOCKET,       /* the timeout is an option of the socket: the wrapper makes the call again */
+	RT_WAIT_NUMBER,       /* only `number` is said, where the code does not show it */
 };
 
 struct rt_wait {

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "daemon.h"
-#include "futex.h"
 #include "next.h"
 #include "start.h"
+#include "system_call.h"
 #include "thread.h"
 
 #define EXIT_STATUS(code) (((code)&0xff) << 8) /* as wait(2) encodes it */
@@ -63,7 +63,7 @@ SHIM_EXPORT void quick_exit(int code)
 }
 
 /* Programs that leave by the system call; the rest is passed on. */
-/* syscall(2) itself: what ends the process, and waits on futexes, which programs have no other name for. */
+/* syscall(2) itself: what ends the process, and what waits; futexes have no other name. */
 SHIM_EXPORT long syscall(long number, ...)
 {
 	va_list list;
@@ -76,6 +76,5 @@ SHIM_EXPORT long syscall(long number, ...)
 		rt_finish(EXIT_STATUS(arguments[0]));
 	if (number == SYS_futex)
 		return shim_futex(arguments);
-	return SHIM_NEXT(syscall)(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
-				  arguments[5]);
+	return shim_system_call(number, arguments);
 }

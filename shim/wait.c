@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "futex.h"
 #include "mask.h"
 #include "next.h"
+#include "system_call.h"
 #include "thread.h"
 #include "wait.h"
 
@@ -116,28 +116,29 @@ SHIM_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, c
 	return SHIM_NEXT(epoll_pwait2)(epoll, events, count, &left, mask);
 }
 
+long shim_system_call(long number, const long arguments[6])
+{
+	if (!needs_description())
+		return SHIM_NEXT(syscall)(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+					  arguments[5]);
+	SCOPED_WAIT wait = {.number = number, .kind = RT_WAIT_NUMBER, .deadline_ns = INT64_MAX};
+	rt_wait_begin(&wait);
+	return SHIM_NEXT(syscall)(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+				  arguments[5]);
+}
+
 long shim_futex(const long arguments[6])
 {
 	const struct timespec *timeout = (const struct timespec *)arguments[3];
 	int command = (int)arguments[1] & FUTEX_CMD_MASK;
 	bool relative = command == FUTEX_WAIT && is_valid(timeout);
 	/* Other commands have no timeout, an absolute one, or a number in its place. */
-	bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET || command == FUTEX_WAIT_REQUEUE_PI;
-	if (!waits || !needs_description())
-		return SHIM_NEXT(syscall)(SYS_futex, arguments[0], arguments[1], arguments[2], arguments[3],
-					  arguments[4], arguments[5]);
-	struct timespec left;
+	if (!relative || !needs_description())
+		return shim_system_call(SYS_futex, arguments);
+	struct timespec left = *timeout;
 	SCOPED_WAIT wait;
-	if (relative) {
-		left = *timeout;
-		begin_timespec(&wait, SYS_futex, &left);
-		timeout = &left;
-	} else {
-		wait.number = SYS_futex;
-		wait.deadline_ns = INT64_MAX;
-		rt_wait_begin(&wait);
-	}
-	return SHIM_NEXT(syscall)(SYS_futex, arguments[0], arguments[1], arguments[2], timeout, arguments[4],
+	begin_timespec(&wait, SYS_futex, &left);
+	return SHIM_NEXT(syscall)(SYS_futex, arguments[0], arguments[1], arguments[2], &left, arguments[4],
 				  arguments[5]);
 }
 
