@@ -116,8 +116,6 @@ struct engine {
 	int thread_count, thread_capacity;
 	uint8_t *straggles; /* by record index: captured by signal the last time */
 	struct missed_pages missed;
-	bool suspended;     /* the store fails: running unprotected since the last commit */
-	bool recapture;     /* what changed since the last commit is not known: compare all pages */
 	uint64_t process_pending;  /* signals pending for the process in this stop */
 	uint64_t timer_signals;    /* those that exactly one timer of timer_create(2) sends */
 	uint64_t shared_timer_signals; /* those that several send */
@@ -128,6 +126,9 @@ struct engine {
 	uint64_t vdso_start, vdso_end; /* of [vdso], read by stragglers; 0: not known, or none */
 	struct advice_table advice; /* as of the last look */
 	struct advice_table guards; /* guard regions, as of this stop */
+	bool suspended;     /* the store fails: running unprotected since the last commit */
+	bool recapture;     /* what changed since the last commit is not known: compare all pages */
+	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	bool advice_read; /* has been looked at */
 	bool vdso_stored; /* the store has had its pages from this process */
 	bool told_shared_file; /* said once that a file's contents are not rolled back */
@@ -137,7 +138,6 @@ struct engine {
 	size_t unsaved_file; /* index in the regions captured last, plus 1, of a file that rt_capture_shared_files()
 			      * found too large; 0: none */
 	int stuck;          /* stops given up in a row */
-	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	int unparked;       /* a thread that was not parked at the end of the last one */
 	struct process_facts *facts;
 	struct process_credentials *credentials;

@@ -235,8 +235,10 @@ void plan_vdso(const struct image *image, struct plan *plan)
 	bool same_code = old_size == 0 ? own == NULL
 				       : own != NULL && own->length == old_size &&
 						 memcmp((const void *)own->start, copy, old_size) == 0;
-	if (place_as_before(image, plan, same_code))
+	if (place_as_before(image, plan, same_code)) {
+		free(copy);
 		return;
+	}
 	struct vdso old, now;
 	if (own == NULL || !open_vdso(&now, (const void *)own->start, own->length) ||
 	    (old_size != 0 && !open_vdso(&old, copy, old_size)))
@@ -253,4 +255,5 @@ void plan_vdso(const struct image *image, struct plan *plan)
 	plan->foreign_vdso = 1;
 	if (old_size != 0)
 		plan_jumps(plan, &old, old_start, &now, own->target);
+	free(copy);
 }
