@@ -4,6 +4,7 @@
  * waits for what is left and makes the call again. A program that never sets a timeout pays nothing.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -21,6 +22,22 @@
 
 static bool timeouts_set; /* atomic, never cleared: setsockopt() has been called for one */
 
+static bool joins_group(int level, int option)
+{
+	switch (option) {
+	case IP_ADD_MEMBERSHIP:
+	case IP_ADD_SOURCE_MEMBERSHIP:
+		return level == IPPROTO_IP;
+	case IPV6_ADD_MEMBERSHIP:
+		return level == IPPROTO_IPV6;
+	case MCAST_JOIN_GROUP:
+	case MCAST_JOIN_SOURCE_GROUP:
+		return level == IPPROTO_IP || level == IPPROTO_IPV6;
+	default:
+		return false;
+	}
+}
+
 /* Options are read before the stop, and again where this says so. */
 SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
@@ -29,6 +46,8 @@ SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, soc
 	rt_descriptors_option_begins(fd);
 	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
 	rt_descriptors_option_ends(fd);
+	if (result == 0 && joins_group(level, option))
+		rt_descriptors_note_membership();
 	return result;
 }
 

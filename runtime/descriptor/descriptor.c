@@ -609,6 +609,10 @@ static bool said_before(struct descriptor_table *table, const char *name, const 
 
 void rt_descriptors_report(struct descriptor_table *table)
 {
+	if (rt_descriptor_memberships() && !table->said_membership) {
+		table->said_membership = true;
+		rt_say("a socket has joined a multicast group: a restored one will not be in it");
+	}
 	for (size_t i = 0; i < table->count; i++) {
 		const struct descriptor *descriptor = &table->entries[i];
 		const char *name = rt_descriptor_name(table, descriptor);

@@ -330,6 +330,9 @@ void rt_descriptors_note_directory_renamed(void);
 void rt_descriptors_option_begins(int fd);
 void rt_descriptors_option_ends(int fd);
 
+/* A socket has joined a multicast group. Any thread. */
+void rt_descriptors_note_membership(void);
+
 /* Tells of an inotify watch: device and inode as in stat(), and its absolute path. Called by the shim on
  * program threads; thread-safe, allocates. */
 void rt_descriptors_note_watch(uint64_t device, uint64_t inode, const char *path);

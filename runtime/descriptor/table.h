@@ -124,6 +124,7 @@ struct descriptor_table {
 
 	uint64_t said[DESCRIPTOR_SAID]; /* hashes of what has been reported */
 	size_t said_count;
+	bool said_membership;
 };
 
 /* ---- descriptor.c ---- */
@@ -210,6 +211,9 @@ uint8_t rt_descriptor_tcp_state(int fd);
 
 uint32_t rt_descriptor_option_changes(int fd);
 bool rt_descriptor_options_changed(int fd, uint32_t seen);
+
+/* Whether a socket has ever joined a multicast group. */
+bool rt_descriptor_memberships(void);
 
 /* What differs from a new socket; `values` has room for all. */
 uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,

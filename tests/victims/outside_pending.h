@@ -21,22 +21,41 @@ static unsigned char pending_byte(long round, int at)
 	return (unsigned char)(mix((uint64_t)round << 20 | (uint64_t)at / 8) >> at % 8 * 8);
 }
 
-/* The child: sends it all, closes that direction in every other round, and waits to be left. */
-static void __attribute__((noreturn))
-pending_child(const struct sockaddr *address, socklen_t length, long round)
+/* Sends what round `round` is about, closes that direction in every other one, and waits to be left. */
+static void pending_serve(int fd, long round)
 {
 	static unsigned char bytes[PENDING_BYTES];
-	int fd = socket(address->sa_family, SOCK_STREAM, 0), i;
-	char byte;
+	int i;
 
 	for (i = 0; i < PENDING_BYTES; i++)
 		bytes[i] = pending_byte(round, i);
-	if (connect(fd, address, length) || send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) != sizeof(bytes))
-		_exit(1);
+	if (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) != sizeof(bytes))
+		return;
 	if (round % 2)
 		shutdown(fd, SHUT_WR);
-	while (read(fd, &byte, 1) > 0)
+	while (read(fd, bytes, 1) > 0)
 		continue;
+}
+
+/* The child: connects again and again, is told the round, and ends when told, or left for long. */
+static void __attribute__((noreturn)) pending_child(const struct sockaddr *address, socklen_t length)
+{
+	int64_t end = now_ns() + 60 * SECOND;
+
+	while (now_ns() < end) {
+		int fd = socket(address->sa_family, SOCK_STREAM, 0);
+		long round;
+
+		if (connect(fd, address, length) == 0 && read(fd, &round, sizeof(round)) == sizeof(round)) {
+			if (round < 0)
+				_exit(0);
+			pending_serve(fd, round);
+			end = now_ns() + 60 * SECOND;
+		} else {
+			usleep(2000);
+		}
+		close(fd);
+	}
 	_exit(0);
 }
 
@@ -80,49 +99,62 @@ static uint64_t pending_read(int fd, long round)
 	return mix((uint64_t)at + (uint64_t)round);
 }
 
-/* True when the round is done: the child's connection came with all its bytes. */
-static bool pending_round(int listener, const struct sockaddr *address, socklen_t length, long round,
-			  uint64_t *sum)
+/* The next connection of the child; one of a life before may be gone by the time it is accepted. */
+static int pending_accept(int listener, long round)
 {
-	struct pollfd polled = {.fd = listener, .events = POLLIN};
-	struct sockaddr_storage name, before = {0}, after = {0};
-	socklen_t name_length = sizeof(name);
-	pid_t child = fork();
-	bool done;
-	int fd;
+	for (;;) {
+		struct pollfd polled = {.fd = listener, .events = POLLIN};
+		int fd;
 
-	if (child == 0)
-		pending_child(address, length, round);
-	CHECK(child > 0);
-	/* A child of a life before does not come any more. */
-	while (poll(&polled, 1, 20) == 0)
-		if (waitpid(child, NULL, WNOHANG) != 0)
-			return false;
-	fd = accept(listener, NULL, NULL);
-	if (fd < 0) { /* what poll() saw came in a life before */
-		CHECK_EQUAL(errno, EAGAIN);
-		return false;
+		CHECK(poll(&polled, 1, -1) == 1);
+		fd = accept(listener, NULL, NULL);
+		if (fd < 0)
+			CHECK_EQUAL(errno, EAGAIN);
+		else if (send(fd, &round, sizeof(round), MSG_NOSIGNAL) == sizeof(round))
+			return fd;
+		if (fd >= 0)
+			close(fd);
 	}
-	CHECK_EQUAL(getsockname(fd, (struct sockaddr *)&before, &name_length), 0);
+}
+
+/* True when the round is done: the child's connection came with all its bytes. */
+static bool pending_round(int listener, const struct sockaddr *address, long round, uint64_t *sum)
+{
+	struct sockaddr_storage before = {0}, after = {0};
+	socklen_t length = sizeof(before);
+	int fd = pending_accept(listener, round);
+	bool done;
+
+	CHECK_EQUAL(getsockname(fd, (struct sockaddr *)&before, &length), 0);
 	done = pending_arrived(fd);
 	if (done)
 		*sum += pending_read(fd, round);
-	name_length = sizeof(after);
-	CHECK_EQUAL(getsockname(fd, (struct sockaddr *)&after, &name_length), 0);
+	length = sizeof(after);
+	CHECK_EQUAL(getsockname(fd, (struct sockaddr *)&after, &length), 0);
 	if (address->sa_family != AF_UNIX)
 		CHECK(!memcmp(&before, &after, sizeof(after)));
 	CHECK_EQUAL(close(fd), 0);
-	waitpid(child, NULL, 0);
 	return done;
 }
 
-static void run_pending(int listener, const struct sockaddr *address, socklen_t length, long rounds)
+/* The child is there before the listening socket: it shall not keep that open in the next life. */
+static void start_pending_child(const struct sockaddr *address, socklen_t length)
+{
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if (child == 0)
+		pending_child(address, length);
+}
+
+static void run_pending(int listener, const struct sockaddr *address, long rounds)
 {
 	uint64_t sum = 0;
 	long round = 0;
 
 	while (round < rounds)
-		round += pending_round(listener, address, length, round, &sum);
+		round += pending_round(listener, address, round, &sum);
+	close(pending_accept(listener, -1));
 	printf("%ld rounds: %llu\n", rounds, (unsigned long long)sum);
 }
 

@@ -319,16 +319,19 @@ static int new_socket(const struct restoration *restoration, const struct entry 
 						   (int)recorded->protocol));
 }
 
-/* `active` connects to `passive`; both at their addresses, or with `anywhere` at others. */
+/* Which of the recorded addresses two ends are to have. */
+enum keep { KEEP_BOTH, KEEP_SERVER, KEEP_NEITHER };
+
+/* `active` connects to `passive`. */
 static bool connect_ends(struct restoration *restoration, struct entry *active, struct entry *passive,
-			 bool anywhere)
+			 enum keep keep)
 {
 	struct sockaddr_storage to = restore_local_address(passive), from = restore_local_address(active);
 	socklen_t length = socket_of(passive)->local_length;
-	if (anywhere)
+	if (keep == KEEP_NEITHER)
 		to = restore_loopback((int)socket_of(passive)->family, socket_of(active)->family == AF_INET);
 	int listener =
-		anywhere ? listen_at(restoration, &to, sizeof(to)) : get_listener(restoration, &to, length);
+		keep == KEEP_NEITHER ? listen_at(restoration, &to, sizeof(to)) : get_listener(restoration, &to, length);
 	length = sizeof(to);
 	if (listener < 0 || getsockname(listener, (struct sockaddr *)&to, &length) < 0)
 		return false;
@@ -337,11 +340,11 @@ static bool connect_ends(struct restoration *restoration, struct entry *active, 
 	if (client >= 0)
 		restore_set_options(client, active);
 	bool connected = client >= 0 &&
-			 (anywhere || bind_client(client, from, socket_of(active)->local_length)) &&
+			 (keep != KEEP_BOTH || bind_client(client, from, socket_of(active)->local_length)) &&
 			 connect(client, (const struct sockaddr *)&to, length) == 0;
 	if (connected)
 		server = accept_own(restoration, listener, client);
-	if (anywhere)
+	if (keep == KEEP_NEITHER)
 		give_up(listener, -1);
 	if (server < 0)
 		return give_up(client, -1);
@@ -393,15 +396,16 @@ static int open_inside(struct restoration *restoration, struct entry *entry, str
 	struct entry *active = passive == entry ? other : entry;
 	bool done;
 	do
-		done = connect_ends(restoration, active, passive, false) ||
-		       connect_ends(restoration, passive, active, false);
+		done = connect_ends(restoration, active, passive, KEEP_BOTH) ||
+		       connect_ends(restoration, passive, active, KEEP_BOTH);
 	while (!done && be_patient(restoration));
 	if (!done) {
 		restore_warn(restoration,
 			     "descriptors %d and %d (socket) are connected again, but not under the "
 			     "addresses they had: %s",
 			     entry->record.number, other->record.number, strerror(errno));
-		done = connect_ends(restoration, active, passive, true);
+		done = connect_ends(restoration, active, passive, KEEP_SERVER) ||
+		       connect_ends(restoration, active, passive, KEEP_NEITHER);
 	}
 	if (!done)
 		return restore_refuse_socket(restoration, entry, "connect both ends");
