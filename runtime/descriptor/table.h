@@ -99,6 +99,8 @@ struct descriptor_table {
 	bool order_valid; /* `order` covers the entries as they are */
 	bool pairs_stale; /* the entries have changed since rt_descriptor_pairs_number() */
 	bool no_kcmp;     /* the kernel or a filter refuses kcmp() */
+	bool connections_stale; /* TCP connections have come or gone since they were matched */
+	bool said_membership;   /* that multicast groups are not joined again */
 
 	int *hidden_numbers; /* the runtime's own, as of the last walk */
 	size_t hidden_count;
@@ -106,25 +108,23 @@ struct descriptor_table {
 
 	struct descriptor_block names[2]; /* paths; prepare copies from one to the other */
 	int name_block;
-	size_t names_used;
 	uint32_t renames_seen; /* of rt_descriptors_note_directory_renamed() */
+	size_t names_used;
 	size_t refresh_next; /* entry whose name prepare reads again next */
 
 	struct descriptor_block settings[2]; /* struct socket_settings[]; prepare copies what is in use */
 	int settings_block;
+	uint32_t pair_generation; /* of the pair notes, when the sockets were last looked at */
 	size_t settings_used;
 	size_t settings_next;                       /* entry whose settings prepare reads again next */
 	struct descriptor_block polls, connections; /* struct pollfd[]; uint32_t[], see connection.c */
-	bool connections_stale; /* TCP connections have come or gone since they were matched */
 
 	struct descriptor_block text; /* directory entries, fdinfo, unread contents */
-	uint32_t pair_generation;     /* of the pair notes, when the sockets were last looked at */
 
 	bool locks_looked_for, has_locks; /* see lock.c */
 
 	uint64_t said[DESCRIPTOR_SAID]; /* hashes of what has been reported */
 	size_t said_count;
-	bool said_membership;
 };
 
 /* ---- descriptor.c ---- */

@@ -397,6 +397,7 @@ static int open_inside(struct restoration *restoration, struct entry *entry, str
 	bool done;
 	do
 		done = connect_ends(restoration, active, passive, KEEP_BOTH) ||
+		       /* NOLINTNEXTLINE(readability-suspicious-call-argument): swapped indeed */
 		       connect_ends(restoration, passive, active, KEEP_BOTH);
 	while (!done && be_patient(restoration));
 	if (!done) {
