@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "restore/descriptors/object.h"
@@ -297,6 +298,10 @@ int restore_open_directory(struct restoration *restoration, struct entry *entry)
 		return is_kernel_file(entry) && entry->temporary < 0
 			       ? restore_lose(restoration, entry, "the kernel does not show it now")
 			       : -1;
+	/* ext4 forgets to start over at rewinddir() in a directory whose first reading was one at its end. */
+	char entries[4096];
+	if (PAYLOAD(entry, struct descriptor_file)->offset != 0)
+		syscall(SYS_getdents64, entry->temporary, entries, sizeof(entries));
 	/* A place in a directory is a cookie of the file system; one that is refused starts over. */
 	lseek(entry->temporary, PAYLOAD(entry, struct descriptor_file)->offset, SEEK_SET);
 	return 0;
