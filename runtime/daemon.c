@@ -126,11 +126,12 @@ static void stand_by(void *argument)
 		result = take_over(engine);
 		if (result == -EBUSY)
 			awaited = open_process(protected_ancestor);
+		else
+			close_hidden(standby_task_dir); /* before a checkpoint can take it for the program's */
 		rt_resume_threads(engine);
 	} while (result == -EBUSY);
 	if (result < 0)
 		rt_root.stopper = NULL;
-	close_hidden(standby_task_dir);
 	for (;;)
 		rt_syscall(SYS_exit, 0);
 }

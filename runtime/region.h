@@ -60,6 +60,12 @@ static inline bool rt_region_is_shared_memory(const struct region *region)
 	return region->kind == REGION_ANONYMOUS_SHARED || region->kind == REGION_FILE_MEMORY;
 }
 
+/* Whether it may reach behind the end of a file, which somebody may just have cut: there is nothing to read. */
+static inline bool rt_region_may_be_cut(const struct region *region)
+{
+	return region->kind != REGION_ANONYMOUS || region->capture_all;
+}
+
 /* st_dev of what is mapped. */
 uint64_t rt_region_device(const struct region *region);
 

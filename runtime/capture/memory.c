@@ -170,9 +170,14 @@ int rt_capture_precopy(struct engine *engine)
 
 /* ---- residue ---- */
 
+static bool is_safe_to_read(const struct region *region)
+{
+	return (region->prot & PROT_READ) != 0 && !rt_region_may_be_cut(region);
+}
+
 int rt_read_page(struct engine *engine, const struct region *region, uint64_t page, void *contents)
 {
-	if (region->prot & PROT_READ) {
+	if (is_safe_to_read(region)) {
 		memcpy(contents, (const void *)page, RT_PAGE_SIZE);
 		return 0;
 	}
@@ -180,13 +185,22 @@ int rt_read_page(struct engine *engine, const struct region *region, uint64_t pa
 	return got == (ssize_t)RT_PAGE_SIZE ? 0 : got < 0 ? (int)got : -EIO;
 }
 
+/* A page that cannot be read: in a mapped file it lies behind the end, and would give SIGBUS after a restore, too. */
+static int give_up_page(struct engine *engine, const struct region *region, uint64_t page, int error)
+{
+	if (!rt_region_may_be_cut(region))
+		return error;
+	return rt_store_drop(engine->store, page, page + RT_PAGE_SIZE);
+}
+
 static int append_page(struct engine *engine, const struct region *region, uint64_t page)
 {
 	engine->statistics.pages_written++;
-	if (region->prot & PROT_READ)
+	if (is_safe_to_read(region))
 		return rt_store_append(engine->store, page, (const void *)page);
 	int result = rt_read_page(engine, region, page, engine->copy_buffer);
-	return result < 0 ? result : rt_store_append(engine->store, page, engine->copy_buffer);
+	return result < 0 ? give_up_page(engine, region, page, result)
+			  : rt_store_append(engine->store, page, engine->copy_buffer);
 }
 
 /* Appends the page unless the store has just these contents. */
@@ -196,8 +210,10 @@ static int append_if_different(struct engine *engine, const struct region *regio
 	if (stored == NULL)
 		return append_page(engine, region, page);
 	int result = rt_read_page(engine, region, page, engine->copy_buffer);
-	if (result < 0 || memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)
-		return result;
+	if (result < 0)
+		return give_up_page(engine, region, page, result);
+	if (memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)
+		return 0;
 	return rt_store_append(engine->store, page, engine->copy_buffer);
 }
 
@@ -225,9 +241,9 @@ static int check_swapped_file_page(struct engine *engine, const struct region *r
 {
 	uint64_t categories;
 	int result = rt_read_page(engine, region, page, engine->copy_buffer);
-	if (result == 0)
-		result = rt_track_page(engine->tracker, page, &categories);
 	if (result < 0)
+		return give_up_page(engine, region, page, result);
+	if ((result = rt_track_page(engine->tracker, page, &categories)) < 0)
 		return result;
 	if (!rt_track_has_contents(region, categories))
 		return rt_store_drop(engine->store, page, page + RT_PAGE_SIZE);
