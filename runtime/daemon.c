@@ -34,6 +34,8 @@ static int self;               /* this process; in a child, until it takes note,
 static bool is_daemon;         /* leads a session, or is the first child of a process that does */
 static bool has_forked;
 static bool stands_by;
+/* Descriptors of the thread that waits. The numbers stay when they are closed: a child that was forked at that
+ * moment may have them open. */
 static int awaited;          /* a process whose end comes first; negative: it has ended */
 static int standby_task_dir; /* the engine opens its own */
 
@@ -196,6 +198,10 @@ void rt_enter_child(void)
 		protected_ancestor = rt_root.engine != NULL ? rt_root.pid : protected_ancestor;
 	if (protected_ancestor == 0)
 		return;
+	if (stands_by) {
+		rt_sys_close(awaited);
+		rt_sys_close(standby_task_dir);
+	}
 	/* The parent may have ended by now: getppid() would name init. */
 	parent = self;
 	self = rt_sys_getpid();

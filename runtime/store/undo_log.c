@@ -128,16 +128,14 @@ int rt_undo_log_continue(struct undo_log *log, const struct manifest_undo *posit
 		if (log->generation[i] != position->generation && log->generation[i] != position->generation + 1)
 			log->generation[i] = 0;
 	}
+	if (file_with(log, position->generation) < 0)
+		return -EBADMSG;
 	struct undo_cursor cursor = {position->generation, position->offset};
 	while (rt_undo_log_next(log, &cursor) != NULL)
 		;
 	int last = file_with(log, position->generation + 1);
 	if (last < 0)
 		last = file_with(log, position->generation);
-	if (last < 0) {
-		start_file(log, 0, position->generation + 1);
-		return 0;
-	}
 	/* A file that the cursor has not reached holds no record that counts. */
 	log->end[last] = cursor.generation == log->generation[last] ? cursor.offset : FIRST_RECORD;
 	log->end[!last] = log->files[!last].size;

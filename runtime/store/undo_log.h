@@ -95,7 +95,8 @@ void rt_undo_log_close(struct undo_log *log);
 /* An empty log under a new id. */
 int rt_undo_log_reset(struct undo_log *log);
 
-/* The log to which `position` belongs, as far as it validates; goes on at its end. */
+/* The log to which `position` belongs, as far as it validates; goes on at its end. -EBADMSG: the file that
+ * must be there is not, or is damaged. */
 int rt_undo_log_continue(struct undo_log *log, const struct manifest_undo *position);
 
 /* Room for a record of so many bytes at the end of the log, for the caller to fill. NULL and *error:

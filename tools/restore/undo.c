@@ -530,6 +530,8 @@ void undo_changes(const struct image *image, const char *directory, int lowest_f
 	undoing.log.limit = UNDO_LOG_BYTES;
 	if (error == 0)
 		error = rt_undo_log_continue(&undoing.log, &image->undo);
+	if (error == -EBADMSG)
+		refuse("%s: damaged: the undo log is not that of the checkpoint", directory);
 	if (error < 0)
 		refuse("%s: cannot read the undo log: %s", directory, strerror(-error));
 	read_records(&undoing, &image->undo);
