@@ -1006,8 +1006,7 @@ test_sparse_store()
 # A limit that leaves no room is named.
 test_memory_limit()
 {
-	ulimit -v 60000
-	refused 125 'ulimit -v' "$respct" run --store "$store" -- true
+	refused 125 'ulimit -v' prlimit --as=61440000 "$respct" run --store "$store" -- true
 }
 
 test_durability_power()

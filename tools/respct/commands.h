@@ -10,6 +10,9 @@ int command_inspect(int argc, char **argv);
 int command_stat(int argc, char **argv);
 int command_check(int argc, char **argv);
 
+/* Prints a line about one record of a manifest; nothing when it is malformed. */
+void print_record(struct store *store, uint32_t kind, const void *payload, uint32_t length);
+
 /* Opens a store read-only, or refuse()s. */
 struct store *open_for_reading(const char *directory);
 

@@ -16,7 +16,6 @@
 #include "backtrace.h"
 #include "commands.h"
 #include "common/crash_record.h"
-#include "common/processor.h"
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
@@ -227,97 +226,6 @@ static int print_page(struct store *store, const char *address)
 	if (contents == NULL)
 		return 1;
 	return fwrite(contents, 4096, 1, stdout) == 1 ? 0 : EXIT_TOOL_FAILED;
-}
-
-static void print_region(struct store *store, const struct manifest_region *region, uint32_t length)
-{
-	static const char *const kinds[] = {"?", "private", "private file", "shared file", "shared", "kernel",
-					    "shared memory file"};
-	const char *path = region->path_length
-				   ? rt_manifest_string(region, length, sizeof(*region), region->path_length)
-				   : "";
-	printf("region %012lx-%012lx %c%c%c %-12s %8lu pages  %s\n", (unsigned long)region->start,
-	       (unsigned long)region->end, region->prot & 1 ? 'r' : '-', region->prot & 2 ? 'w' : '-',
-	       region->prot & 4 ? 'x' : '-', kinds[region->kind <= REGION_FILE_MEMORY ? region->kind : 0],
-	       (unsigned long)rt_store_count(store, region->start, region->end), path ? path : "?");
-}
-
-static void print_descriptor(const void *payload, uint32_t length)
-{
-	static const char *const kinds[DESCRIPTOR_KINDS] = {
-		"?",	"lost",	 "file",     "file without a name", "directory", "device",    "terminal", "path",
-		"pipe", "fifo",	 "eventfd",  "timerfd",		    "signalfd",	 "inotify",   "epoll",	  "listening socket",
-		"socket", "socket pair", "connection", "pseudo-terminal master", "process"};
-	const struct manifest_descriptor *descriptor = payload;
-	size_t name_at = sizeof(*descriptor) + descriptor->payload_length;
-	const char *name = descriptor->name_length
-				   ? rt_manifest_string(payload, length, name_at, descriptor->name_length)
-				   : "";
-	printf("descriptor %d %s %s", descriptor->number,
-	       kinds[descriptor->kind < DESCRIPTOR_KINDS ? descriptor->kind : 0], name ? name : "?");
-	if (descriptor->shared_with >= 0)
-		printf(" shared with %d", descriptor->shared_with);
-	printf("\n");
-}
-
-static void print_record(struct store *store, uint32_t kind, const void *payload, uint32_t length)
-{
-	if (kind == MANIFEST_PROCESS && length == sizeof(struct manifest_process)) {
-		const struct manifest_process *process = payload;
-		printf("process %d, user %u, group %u, %u threads\n", process->pid, process->uid[0], process->gid[0],
-		       process->thread_count);
-	} else if (kind == MANIFEST_PATH && length > sizeof(struct manifest_path)) {
-		const struct manifest_path *path = payload;
-		const char *text = rt_manifest_string(payload, length, sizeof(*path), path->length);
-		printf("%s %s\n", path->role != PATH_EXECUTABLE ? "directory" : "program", text ? text : "?");
-	} else if (kind == MANIFEST_REGION && length >= sizeof(struct manifest_region)) {
-		print_region(store, payload, length);
-	} else if (kind == MANIFEST_THREAD && length == sizeof(struct manifest_thread)) {
-		const struct manifest_thread *thread = payload;
-		printf("thread %d \"%.16s\" at %012lx\n", thread->tid, thread->name, (unsigned long)thread->context);
-	} else if (kind == MANIFEST_DESCRIPTOR && length >= sizeof(struct manifest_descriptor)) {
-		print_descriptor(payload, length);
-	} else if (kind == MANIFEST_FILE_BYTES && length >= sizeof(struct manifest_file_bytes)) {
-		const struct manifest_file_bytes *bytes = payload;
-		const char *path = rt_manifest_string(payload, length, sizeof(*bytes), bytes->path_length);
-		printf("%lu bytes at %lu of mapped file %s\n", (unsigned long)bytes->length,
-		       (unsigned long)bytes->offset, path ? path : "?");
-	} else if (kind == MANIFEST_OWNER && length == sizeof(struct manifest_owner)) {
-		const struct manifest_owner *owner = payload;
-		printf("descriptor %d tells %d by signal %d%s\n", owner->number, owner->pid, owner->signal,
-		       owner->async ? ", asynchronous" : "");
-	} else if (kind == MANIFEST_LOCK && length == sizeof(struct manifest_lock)) {
-		static const char *const kinds[] = {"?", "flock", "fcntl", "open file description"};
-		const struct manifest_lock *lock = payload;
-		printf("lock of descriptor %d, %s, %s\n", lock->number, kinds[lock->kind <= LOCK_OFD ? lock->kind : 0],
-		       lock->exclusive ? "exclusive" : "shared");
-	} else if (kind == MANIFEST_UNDO && length == sizeof(struct manifest_undo)) {
-		const struct manifest_undo *undo = payload;
-		printf("undo log from file %lu, byte %lu on\n", (unsigned long)undo->generation,
-		       (unsigned long)undo->offset);
-	} else if (kind == MANIFEST_SIGNAL && length == sizeof(struct manifest_signal)) {
-		const struct manifest_signal *action = payload;
-		printf("signal %u %s\n", action->number, action->handler == 1 ? "ignored" : "caught");
-	} else if (kind == MANIFEST_PROCESSOR && length == sizeof(struct manifest_processor)) {
-		const struct manifest_processor *processor = payload;
-		char names[1024];
-		processor_missing(processor, NULL, names, sizeof(names));
-		printf("processor %.48s: %s\n", processor->name, names);
-	} else if (kind == MANIFEST_ADVICE && length == sizeof(struct manifest_advice)) {
-		const struct manifest_advice *advice = payload;
-		printf("advice %012lx-%012lx %s0x%x\n", (unsigned long)advice->start, (unsigned long)advice->end,
-		       advice->flags & ADVICE_GUARD ? "guard region " : "", advice->flags);
-	} else if (kind == MANIFEST_SEGMENT && length == sizeof(struct manifest_segment)) {
-		const struct manifest_segment *segment = payload;
-		printf("System V segment %d, key 0x%08x, %lu bytes\n", segment->id, (unsigned)segment->key,
-		       (unsigned long)segment->size);
-	} else if (kind == MANIFEST_QUEUED_SIGNAL && length == sizeof(struct manifest_queued_signal)) {
-		const struct manifest_queued_signal *queued = payload;
-		if (queued->tid == 0)
-			printf("pending signal %d\n", queued->number);
-		else
-			printf("pending signal %d for thread %d\n", queued->number, queued->tid);
-	}
 }
 
 static void print_crash(const char *directory, const struct store_status *status)

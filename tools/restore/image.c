@@ -88,62 +88,95 @@ static bool file_bytes_are_sane(const struct manifest_file_bytes *record, uint32
 	       record->length == length - sizeof(*record) - record->path_length;
 }
 
-/* Checks one record and takes note of it. */
-static bool take_record(struct image *image, uint32_t kind, const void *payload, uint32_t length,
-			uint64_t *previous_end)
+static bool process_is_sane(const struct manifest_process *process)
+{
+	return process->vdso_start <= process->vdso_end && process->vdso_end <= RT_USER_END &&
+	       (process->vdso_start | process->vdso_end) % RT_PAGE_SIZE == 0;
+}
+
+static bool processor_is_sane(const struct manifest_processor *processor)
+{
+	return memchr(processor->name, '\0', sizeof(processor->name)) != NULL;
+}
+
+static bool take_descriptor(struct image *image, const void *payload, uint32_t length)
+{
+	int32_t number;
+	if (length < sizeof(number))
+		return false;
+	memcpy(&number, payload, sizeof(number)); /* first field of struct manifest_descriptor */
+	if (number > image->highest_descriptor)
+		image->highest_descriptor = number;
+	return number >= 0 && number < DESCRIPTOR_LIMIT;
+}
+
+/* Records of one length: that, and where they are counted. */
+static bool take_fixed(struct image *image, uint32_t kind, uint32_t length)
+{
+	const struct {
+		uint32_t kind, length;
+		uint32_t *count; /* NULL: not counted */
+	} kinds[] = {
+		{MANIFEST_SIGNAL, sizeof(struct manifest_signal), &image->signal_count},
+		{MANIFEST_TIMER, sizeof(struct manifest_timer), &image->timer_count},
+		{MANIFEST_LIMIT, sizeof(struct manifest_limit), &image->limit_count},
+		{MANIFEST_POSIX_TIMER, sizeof(struct manifest_posix_timer), &image->posix_timer_count},
+		{MANIFEST_QUEUED_SIGNAL, sizeof(struct manifest_queued_signal), &image->queued_signal_count},
+		{MANIFEST_OWNER, sizeof(struct manifest_owner), NULL},
+		{MANIFEST_LOCK, sizeof(struct manifest_lock), NULL},
+	};
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (kinds[i].kind != kind)
+			continue;
+		if (kinds[i].count != NULL)
+			++*kinds[i].count;
+		return length == kinds[i].length;
+	}
+	return false;
+}
+
+/* Those of one length whose contents are checked. */
+static bool take_checked(struct image *image, uint32_t kind, const void *payload, uint32_t length)
 {
 	switch (kind) {
 	case MANIFEST_PROCESS:
 		image->process = payload;
-		return length == sizeof(struct manifest_process) &&
-		       image->process->vdso_start <= image->process->vdso_end &&
-		       image->process->vdso_end <= RT_USER_END &&
-		       (image->process->vdso_start | image->process->vdso_end) % RT_PAGE_SIZE == 0;
-	case MANIFEST_REGION:
-		image->region_count++;
-		return region_is_sane(payload, length, previous_end);
-	case MANIFEST_THREAD:
-		image->thread_count++;
-		return thread_is_sane(payload, length);
-	case MANIFEST_SIGNAL:
-		image->signal_count++;
-		return length == sizeof(struct manifest_signal);
-	case MANIFEST_TIMER:
-		image->timer_count++;
-		return length == sizeof(struct manifest_timer);
-	case MANIFEST_LIMIT:
-		image->limit_count++;
-		return length == sizeof(struct manifest_limit);
-	case MANIFEST_POSIX_TIMER:
-		image->posix_timer_count++;
-		return length == sizeof(struct manifest_posix_timer);
+		return length == sizeof(struct manifest_process) && process_is_sane(payload);
 	case MANIFEST_ADVICE:
 		image->advice_count++;
 		return length == sizeof(struct manifest_advice) && advice_is_sane(payload);
 	case MANIFEST_PROCESSOR:
 		image->processor = payload;
-		return length == sizeof(*image->processor) &&
-		       memchr(image->processor->name, '\0', sizeof(image->processor->name)) != NULL;
+		return length == sizeof(*image->processor) && processor_is_sane(payload);
 	case MANIFEST_SEGMENT:
 		return length == sizeof(struct manifest_segment) &&
 		       ((const struct manifest_segment *)payload)->size <= RT_USER_END;
 	case MANIFEST_CHILD:
 		image->child_count++;
 		return length == sizeof(struct manifest_child) && ((const struct manifest_child *)payload)->pid > 0;
-	case MANIFEST_QUEUED_SIGNAL:
-		image->queued_signal_count++;
-		return length == sizeof(struct manifest_queued_signal);
 	case MANIFEST_UNDO:
 		if (length != sizeof(image->undo))
 			return false;
 		memcpy(&image->undo, payload, sizeof(image->undo));
 		return true;
+	default:
+		return take_fixed(image, kind, length);
+	}
+}
+
+/* Checks one record and takes note of it. */
+static bool take_record(struct image *image, uint32_t kind, const void *payload, uint32_t length,
+			uint64_t *previous_end)
+{
+	switch (kind) {
+	case MANIFEST_REGION:
+		image->region_count++;
+		return region_is_sane(payload, length, previous_end);
+	case MANIFEST_THREAD:
+		image->thread_count++;
+		return thread_is_sane(payload, length);
 	case MANIFEST_FILE_BYTES:
 		return file_bytes_are_sane(payload, length);
-	case MANIFEST_OWNER:
-		return length == sizeof(struct manifest_owner);
-	case MANIFEST_LOCK:
-		return length == sizeof(struct manifest_lock);
 	case MANIFEST_GROUPS:
 		image->groups = payload;
 		image->group_count = length / sizeof(uint32_t);
@@ -154,17 +187,10 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 		return length % 16 == 0 && length <= 1024;
 	case MANIFEST_PATH:
 		return take_path(image, payload, length);
-	case MANIFEST_DESCRIPTOR: {
-		int32_t number;
-		if (length < sizeof(number))
-			return false;
-		memcpy(&number, payload, sizeof(number)); /* first field of struct manifest_descriptor */
-		if (number > image->highest_descriptor)
-			image->highest_descriptor = number;
-		return number >= 0 && number < DESCRIPTOR_LIMIT;
-	}
+	case MANIFEST_DESCRIPTOR:
+		return take_descriptor(image, payload, length);
 	default:
-		return false;
+		return take_checked(image, kind, payload, length);
 	}
 }
 
