@@ -164,7 +164,10 @@ static void suspend_protection(struct engine *engine, int error)
 	if (engine->suspended)
 		return;
 	engine->suspended = true;
-	if (error == -ENOMEM && rt_memory_is_limited())
+	if (rt_root.root_changed)
+		rt_say("%s: the program has changed its root directory: running unprotected since the last checkpoint",
+		       rt_root.directory);
+	else if (error == -ENOMEM && rt_memory_is_limited())
 		rt_say("%s: the program's limit of memory (ulimit -v, ulimit -d) leaves no room for protection: running "
 		       "unprotected since the last checkpoint",
 		       rt_root.directory);
@@ -218,7 +221,7 @@ static void end_with_program(struct engine *engine)
 static int run_checkpoint(struct engine *engine)
 {
 	drop_restorer(engine);
-	int result = take_checkpoint(engine);
+	int result = rt_root.root_changed ? -EXDEV : take_checkpoint(engine);
 	if (result == 0) {
 		note_success(engine);
 		result = rt_store_settle(engine->store, false);

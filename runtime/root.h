@@ -22,6 +22,7 @@ struct rt_root {
 	struct engine *stopper; /* whose stops threads heed: the engine, or one that is being made */
 	int signal;            /* the straggler signal */
 	uint64_t own_signals;  /* those of the runtime and the shim; bit n - 1 is signal n */
+	int root_changed;      /* the program has called chroot(): it cannot be found again */
 	int incarnation;       /* how many times this image has been restored */
 	/* Threads of the restored process that have not yet left the restorer. */
 	int leaving_restorer;

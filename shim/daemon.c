@@ -1,12 +1,14 @@
-/* How a program becomes a daemon; runtime/daemon.h has what comes of it. */
+/* How a program becomes a daemon; runtime/daemon.h has what comes of it. And how it locks itself up. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "daemon.h"
 #include "next.h"
+#include "root.h"
 
 SHIM_EXPORT pid_t setsid(void)
 {
@@ -16,6 +18,15 @@ SHIM_EXPORT pid_t setsid(void)
 		rt_become_daemon();
 	errno = saved;
 	return session;
+}
+
+/* The store and all files of the process have other names from then on. */
+SHIM_EXPORT int chroot(const char *path)
+{
+	int result = SHIM_NEXT(chroot)(path);
+	if (result == 0 && strcmp(path, "/") != 0)
+		rt_root.root_changed = 1;
+	return result;
 }
 
 /* /dev/null in place of the standard descriptors, if it is the real one. */

@@ -1003,6 +1003,28 @@ test_sparse_store()
 	wait $child
 }
 
+# In another root the files of the program have other names: the checkpoint before it stays.
+test_changed_root()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root to change the root directory"
+	command -v perl >/dev/null || skip "needs perl"
+	"$respct" run --store "$store" -- perl -e '
+		select undef, undef, undef, 0.01 until -e "change";
+		unless (-e "once") { chroot "/usr" or die; sleep 600; }' >out 2>err </dev/null &
+	child=$!
+	await 30 epoch_above 1
+	: >change
+	await 30 grep -q 'changed its root directory' err
+	epoch=$(value epoch)
+	sleep 0.3
+	[ "$(value epoch)" -eq "$epoch" ] || fail "there is a checkpoint of what cannot be restored"
+	kill_program
+	: >once
+	timeout 60 "$restore" "$store" 2>restored-errors
+	status=$?
+	[ $status -eq 0 ] || fail "restored from before, it ended with $status"
+}
+
 # A limit that leaves no room is named.
 test_memory_limit()
 {
