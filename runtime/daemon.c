@@ -21,6 +21,7 @@
 #include "crash.h"
 #include "hidden.h"
 #include "memory.h"
+#include "message.h"
 #include "start.h"
 #include "sys.h"
 #include "thread.h"
@@ -134,6 +135,8 @@ static void stand_by(void *argument)
 	} while (result == -EBUSY);
 	if (result < 0)
 		rt_root.stopper = NULL;
+	if (result == -EACCES)
+		rt_say("%s: not accessible any more: the daemon runs unprotected", rt_root.directory);
 	for (;;)
 		rt_syscall(SYS_exit, 0);
 }

@@ -76,6 +76,7 @@ int rt_resume(struct rt_resume *resume)
 	if (resume->version != RT_RESUME_VERSION)
 		return -EPROTO;
 	forget_dead_engine(resume);
+	rt_message_accept(resume->stderr_device, resume->stderr_inode);
 	resume->problem = "opening the store";
 	int result = rt_store_open(rt_root.directory, true, rt_hidden_floor(), &store, &holder);
 	if (result < 0)

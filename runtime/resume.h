@@ -13,13 +13,14 @@
 
 #include "store/store.h"
 
-#define RT_RESUME_VERSION 1
+#define RT_RESUME_VERSION 2
 
 struct rt_resume {
 	uint32_t version; /* RT_RESUME_VERSION of the restorer */
 	int32_t thread_count; /* threads that will leave the restorer */
 	int32_t lock_fd; /* holds the store's lock since before the restore began */
 	int32_t quiet;
+	uint64_t stderr_device, stderr_inode; /* st_dev, st_ino of what respct-restore has on descriptor 2 */
 	const char *problem; /* out: which step failed */
 };
 

@@ -254,6 +254,7 @@ void rt_start(void)
 	if (path == NULL || is_child_of_protected())
 		return;
 	int ancestor;
+	rt_message_begin();
 	read_options();
 	require_tracking();
 	if (is_daemon_in_the_making(path, &ancestor))

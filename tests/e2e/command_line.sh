@@ -1003,6 +1003,22 @@ test_sparse_store()
 	wait $child
 }
 
+# What a program has put in the place of its stderr is its own.
+test_stderr_reused()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root to change the root directory"
+	command -v perl >/dev/null || skip "needs perl"
+	"$respct" run --store "$store" -- perl -e '
+		close STDERR; open F, ">", "data" or die; fileno(F) == 2 or die;
+		select undef, undef, undef, 0.01 until -e "change";
+		chroot "/usr" or die; sleep 1; print F "mine\n"; close F or die' >out 2>err </dev/null &
+	child=$!
+	await 30 epoch_above 1
+	: >change
+	wait $child || fail "it ended with $?"
+	[ "$(cat data)" = mine ] || fail "in its file is: $(cat data)"
+}
+
 # In another root the files of the program have other names: the checkpoint before it stays.
 test_changed_root()
 {

@@ -120,6 +120,16 @@ static void take_settings(const struct manifest_process *process)
 	close(fd);
 }
 
+/* Where the runtime may write its lines, if the program gets that as its stderr. */
+static void note_stderr(struct plan *plan)
+{
+	struct stat status;
+	if (fstat(STDERR_FILENO, &status) < 0)
+		return;
+	plan->resume.stderr_device = status.st_dev;
+	plan->resume.stderr_inode = status.st_ino;
+}
+
 /* The rest of this process's life: it becomes the old one. */
 static void become(void *argument)
 {
@@ -139,6 +149,7 @@ static void become(void *argument)
 	write_file_bytes(&image);
 	shared_make(&image, lowest_fd);
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
+	note_stderr(plan);
 	if (session_window_changed(&image))
 		plan->process.pending |= 1UL << (SIGWINCH - 1);
 	enter_directory(&image);
