@@ -141,6 +141,7 @@ struct engine {
 	int unparked;       /* a thread that was not parked at the end of the last one */
 	struct process_facts *facts;
 	struct process_credentials *credentials;
+	char *look_stack;   /* of a thread that looks at another one, in a stop that takes long; NULL: none was needed */
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
 
 	/* --- crash.c: written by the thread that crashes --- */

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <linux/futex.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@
 #define GIVE_UP_RUNNABLE_NS 5000000000L /* one that only waits for a processor will come */
 #define POLL_NS 1000000L            /* looks for new and ended threads meanwhile */
 #define FIRST_THREADS 256
+#define LOOK_STACK 16384
 #define RETRY_RESTART_POINT_ROUNDS 64 /* how often a straggler gets the grace again */
 
 struct directory_entry {
@@ -149,12 +151,44 @@ static bool has_left_memory(const struct engine *engine, int tid)
 	return rt_syscall(SYS_readlinkat, engine->task_dir, path, &byte, sizeof(byte)) == -ENOENT;
 }
 
+struct look {
+	const struct engine *engine;
+	int tid;
+	char state;
+	uint32_t running; /* cleared by the kernel when the thread that looks has ended */
+};
+
+static void look_at_state(void *argument)
+{
+	struct look *look = argument;
+	rt_syscall(SYS_set_tid_address, &look->running);
+	look->state = thread_state(look->engine, look->tid);
+	for (;;)
+		rt_syscall(SYS_exit, 0);
+}
+
+/* The same while the program runs: by a thread with a descriptor table of its own, so that no number is taken that
+ * the program could have got. */
+static char thread_state_aside(struct engine *engine, int tid)
+{
+	struct look look = {.engine = engine, .tid = tid, .running = 1};
+	uint32_t running;
+	if (engine->look_stack == NULL && (engine->look_stack = rt_memory_map(LOOK_STACK)) == NULL)
+		return 0;
+	if (rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+			  engine->look_stack + LOOK_STACK, NULL, look_at_state, &look) < 0)
+		return 0;
+	while ((running = __atomic_load_n(&look.running, __ATOMIC_ACQUIRE)) != 0)
+		rt_syscall(SYS_futex, &look.running, FUTEX_WAIT, running, NULL, NULL, 0);
+	return look.state;
+}
+
 /* Whether waiting for the last thread is in vain. On a busy machine it may just not get to run. */
-static bool is_hopeless(const struct engine *engine, int64_t waited_ns)
+static bool is_hopeless(struct engine *engine, int64_t waited_ns)
 {
 	if (waited_ns <= GIVE_UP_NS)
 		return false;
-	return waited_ns > GIVE_UP_RUNNABLE_NS || thread_state(engine, engine->unparked) != 'R';
+	return waited_ns > GIVE_UP_RUNNABLE_NS || thread_state_aside(engine, engine->unparked) != 'R';
 }
 
 static bool is_parked(struct engine *engine, struct stopped_thread *thread)
