@@ -12,6 +12,8 @@
 #include "thread.h"
 #include "uapi.h"
 
+#define LOOKS 1000 /* at a page that the kernel keeps taking away */
+
 static void fail(const char *what, uint64_t address)
 {
 	rt_say("verify: %s at 0x%lx", what, (unsigned long)address);
@@ -76,11 +78,17 @@ static void compare_page(struct engine *engine, const struct region *region, uin
  */
 static void verify_absent_file_page(struct engine *engine, const struct region *region, uint64_t page)
 {
-	uint64_t categories;
-	if (rt_read_page(engine, region, page, engine->copy_buffer) < 0 ||
-	    rt_track_page(engine->tracker, page, &categories) < 0)
-		fail("page cannot be read", page);
-	else if (rt_track_has_contents(region, categories))
+	uint64_t categories = 0;
+	/* It may be taken away again at once. */
+	for (int look = 0; look < LOOKS && (categories & PAGE_IS_PRESENT) == 0; look++)
+		if (rt_read_page(engine, region, page, engine->copy_buffer) < 0 ||
+		    rt_track_page(engine->tracker, page, &categories) < 0) {
+			fail("page cannot be read", page);
+			return;
+		}
+	if ((categories & PAGE_IS_PRESENT) == 0)
+		return;
+	if (rt_track_has_contents(region, categories))
 		compare_page(engine, region, page);
 	else if (rt_store_page(engine->store, page) != NULL)
 		fail("the store has a page where memory has none", page);

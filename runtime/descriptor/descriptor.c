@@ -402,11 +402,17 @@ struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number
 static void recognise(struct descriptor_table *table, struct descriptor *descriptor)
 {
 	uint32_t before = descriptor->kind;
+	/* Another object under the same number, or one whose addresses were not complete. */
+	bool other = descriptor->fresh || descriptor->connecting;
 	descriptor->reason = NULL;
-	if (descriptor->fresh) {
+	if (descriptor->fresh)
 		descriptor->name_length = 0;
+	if (other) {
 		descriptor->settings = 0;
 		descriptor->peer_known = false;
+		descriptor->peer_inode = 0;
+		descriptor->waiting = false;
+		descriptor->connecting = false;
 	}
 	if (S_ISSOCK(descriptor->mode) && !(descriptor->flags & O_PATH))
 		rt_descriptor_recognise_socket(table, descriptor);
@@ -414,7 +420,7 @@ static void recognise(struct descriptor_table *table, struct descriptor *descrip
 		rt_descriptor_recognise_event(table, descriptor);
 	else
 		rt_descriptor_recognise_file(table, descriptor);
-	if (descriptor->kind != before)
+	if (other || descriptor->kind != before)
 		table->connections_stale = true;
 	descriptor->fresh = false;
 	descriptor->name_stale = false;

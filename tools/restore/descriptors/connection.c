@@ -563,11 +563,19 @@ static void connect_waiting(struct restoration *restoration, struct entry *entry
 {
 	struct sockaddr_storage to = restore_peer_address(entry);
 	socklen_t length = socket_of(entry)->peer_length;
-	if (connect(entry->temporary, (const struct sockaddr *)&to, length) < 0)
-		restore_warn(restoration, "descriptor %d (socket) is no longer connected: %s",
-			     entry->record.number, strerror(errno));
+	bool done;
+	do
+		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0;
+	while (!done && is_network(entry) && be_patient(restoration));
+	int error = errno;
 	if (is_network(entry))
 		forget_range(entry->temporary);
+	/* From any port: what matters is that it waits. */
+	if (!done && is_network(entry) && (error == EADDRINUSE || error == EADDRNOTAVAIL))
+		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0;
+	if (!done)
+		restore_warn(restoration, "descriptor %d (socket) is no longer connected: %s",
+			     entry->record.number, strerror(error));
 	if (socket_of(entry)->flags & SOCKET_WRITE_CLOSED)
 		shutdown(entry->temporary, SHUT_WR);
 	entry->filled = true;
