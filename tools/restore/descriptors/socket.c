@@ -84,8 +84,13 @@ static int bind_socket(struct restoration *restoration, const struct entry *entr
 		if (recorded->type == SOCK_STREAM)
 			setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 		result = bind_address(fd, &address, recorded->local_length);
-		if (result < 0)
-			return refuse_bind(restoration, entry);
+	}
+	/* What is left of a connection that has failed holds a port that nobody asked for. */
+	if (result < 0 && errno == EADDRINUSE && entry->record.kind == DESCRIPTOR_UNCONNECTED &&
+	    recorded->type == SOCK_STREAM) {
+		restore_warn(restoration, "descriptor %d (socket) is no longer bound: %s", entry->record.number,
+			     strerror(errno));
+		return 0;
 	}
 	return result < 0 ? refuse_bind(restoration, entry) : 0;
 }
