@@ -22,6 +22,7 @@
 #include "hidden.h"
 #include "memory.h"
 #include "message.h"
+#include "parse.h"
 #include "sys.h"
 #include "thread.h"
 
@@ -129,20 +130,6 @@ void rt_crash_clear(struct engine *engine)
 
 /* ---- what is mapped ---- */
 
-static uint64_t parse_hex(const char **text)
-{
-	uint64_t value = 0;
-	for (;; (*text)++) {
-		char c = **text;
-		if (c >= '0' && c <= '9')
-			value = value * 16 + (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (uint64_t)(c - 'a' + 10);
-		else
-			return value;
-	}
-}
-
 static void note_file(struct crash_buffer *crash, uint64_t start, uint64_t end, uint64_t offset, const char *name)
 {
 	size_t length = strlen(name) + 1;
@@ -168,12 +155,12 @@ static void note_stack(struct crash_buffer *crash, uint64_t start, uint64_t end,
 /* One line: "start-end rwxp offset major:minor inode   name". */
 static void note_mapping(struct crash_buffer *crash, const char *line, uint64_t stack_pointer)
 {
-	uint64_t start = parse_hex(&line);
+	uint64_t start = rt_parse_hex(&line);
 	line++;
-	uint64_t end = parse_hex(&line);
+	uint64_t end = rt_parse_hex(&line);
 	bool readable = line[1] == 'r';
 	line += 6;
-	uint64_t offset = parse_hex(&line);
+	uint64_t offset = rt_parse_hex(&line);
 	const char *name = strchr(line, '/');
 	if (readable)
 		note_stack(crash, start, end, stack_pointer);

@@ -115,6 +115,8 @@ void *rt_memory_map_engine(size_t bytes)
 
 void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes)
 {
+	if (block == NULL)
+		return rt_memory_map(new_bytes);
 	old_bytes = RT_PAGE_ALIGN_UP(old_bytes);
 	new_bytes = RT_PAGE_ALIGN_UP(new_bytes);
 	if (new_bytes <= old_bytes)

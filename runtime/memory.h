@@ -18,7 +18,7 @@ void *rt_memory_map(size_t bytes);
 void *rt_memory_map_engine(size_t bytes);
 
 /* Grows a block of rt_memory_map() to `new_bytes`, keeping its contents; it may move.
- * NULL when the kernel refuses: the old block then stays valid. */
+ * Without a block it maps one. NULL when the kernel refuses: the old block then stays valid. */
 void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes);
 
 /* A shared mapping of [offset, offset + bytes) of `fd`. `flags` is added to MAP_SHARED

@@ -8,6 +8,7 @@
 
 #include "layout.h"
 #include "memory.h"
+#include "parse.h"
 #include "sys.h"
 #include "uapi.h"
 
@@ -301,47 +302,25 @@ static int walk_by_query(int maps_fd, const struct region_table *previous, struc
 
 /* ---- /proc/self/maps ---- */
 
-static uint64_t parse_hex(const char **text)
-{
-	uint64_t value = 0;
-	for (;; (*text)++) {
-		char c = **text;
-		if (c >= '0' && c <= '9')
-			value = value * 16 + (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (uint64_t)(c - 'a' + 10);
-		else
-			return value;
-	}
-}
-
-static uint64_t parse_decimal(const char **text)
-{
-	uint64_t value = 0;
-	for (; **text >= '0' && **text <= '9'; (*text)++)
-		value = value * 10 + (uint64_t)(**text - '0');
-	return value;
-}
-
 /* One line: "start-end rwxp offset major:minor inode   name". */
 static void parse_line(const char *line, struct region *region, const char **name)
 {
 	memset(region, 0, sizeof(*region));
-	region->start = parse_hex(&line);
+	region->start = rt_parse_hex(&line);
 	line++;
-	region->end = parse_hex(&line);
+	region->end = rt_parse_hex(&line);
 	line++;
 	region->prot = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) |
 		       (line[2] == 'x' ? PROT_EXEC : 0);
 	region->shared = line[3] == 's';
 	line += 5;
-	region->offset = parse_hex(&line);
+	region->offset = rt_parse_hex(&line);
 	line++;
-	region->device_major = (uint32_t)parse_hex(&line);
+	region->device_major = (uint32_t)rt_parse_hex(&line);
 	line++;
-	region->device_minor = (uint32_t)parse_hex(&line);
+	region->device_minor = (uint32_t)rt_parse_hex(&line);
 	line++;
-	region->inode = parse_decimal(&line);
+	region->inode = rt_parse_decimal(&line);
 	while (*line == ' ')
 		line++;
 	*name = line;

@@ -10,6 +10,7 @@
 
 #include "engine.h"
 #include "memory.h"
+#include "parse.h"
 #include "sys.h"
 
 #define FIRST_ADVICE 256
@@ -50,8 +51,7 @@ int rt_advice_add(struct advice_table *table, uint64_t start, uint64_t end, uint
 		size_t capacity = table->capacity ? 2 * table->capacity : FIRST_ADVICE;
 		size_t bytes = capacity * sizeof(*table->entries);
 		struct manifest_advice *grown =
-			table->entries ? rt_memory_grow(table->entries, table->capacity * sizeof(*table->entries), bytes)
-				       : rt_memory_map(bytes);
+			rt_memory_grow(table->entries, table->capacity * sizeof(*table->entries), bytes);
 		if (grown == NULL)
 			return -ENOMEM;
 		table->entries = grown;
@@ -62,20 +62,6 @@ int rt_advice_add(struct advice_table *table, uint64_t start, uint64_t end, uint
 }
 
 /* ---- /proc/self/smaps ---- */
-
-static uint64_t parse_hex(const char **text)
-{
-	uint64_t value = 0;
-	for (;; (*text)++) {
-		char c = **text;
-		if (c >= '0' && c <= '9')
-			value = value * 16 + (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (uint64_t)(c - 'a' + 10);
-		else
-			return value;
-	}
-}
 
 static uint32_t parse_flags(const char *text)
 {
@@ -97,9 +83,9 @@ static int take_line(struct advice_table *table, const char *line, uint64_t *sta
 	}
 	if ((line[0] < '0' || line[0] > '9') && (line[0] < 'a' || line[0] > 'f'))
 		return 0;
-	*start = parse_hex(&line);
+	*start = rt_parse_hex(&line);
 	line++;
-	*end = parse_hex(&line);
+	*end = rt_parse_hex(&line);
 	return 0;
 }
 

@@ -63,7 +63,8 @@ static void parse_stat(const char *text, uint64_t *fields, int last)
 	}
 }
 
-uint64_t rt_process_start_time(void)
+/* One field of /proc/self/stat, numbered as in proc(5); 0 when it cannot be read. */
+static uint64_t read_stat_field(int field)
 {
 	char text[2048];
 	uint64_t fields[64] = {0};
@@ -71,20 +72,18 @@ uint64_t rt_process_start_time(void)
 	if (length <= 0)
 		return 0;
 	text[length] = '\0';
-	parse_stat(text, fields, 51);
-	return fields[22];
+	parse_stat(text, fields, field);
+	return fields[field];
+}
+
+uint64_t rt_process_start_time(void)
+{
+	return read_stat_field(22);
 }
 
 int rt_main_thread_status(void)
 {
-	char text[2048];
-	uint64_t fields[64] = {0};
-	ssize_t length = read_whole("/proc/self/stat", text, sizeof(text) - 1);
-	if (length <= 0)
-		return 0;
-	text[length] = '\0';
-	parse_stat(text, fields, 52);
-	return (int)fields[52];
+	return (int)read_stat_field(52);
 }
 
 static int read_boundaries(struct manifest_process *process)

@@ -20,6 +20,7 @@
 #include "engine.h"
 #include "memory.h"
 #include "message.h"
+#include "parse.h"
 #include "sys.h"
 #include "thread.h"
 #include "wait.h"
@@ -45,10 +46,8 @@ static uint64_t read_status_field(const struct engine *engine, int tid, const ch
 	rt_sys_close(fd);
 	text[length > 0 ? length : 0] = '\0';
 	const char *at = strstr(text, field);
-	uint64_t value = 0;
-	for (at = at ? at + strlen(field) : ""; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
-		value = value * base + (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
-	return value;
+	at = at ? at + strlen(field) : "";
+	return rt_parse_number(&at, base);
 }
 
 /*
@@ -66,14 +65,10 @@ static bool signals_are_queued(const struct engine *engine)
 static int remember(struct pending_signals *signals, int tid, const siginfo_t *info)
 {
 	if (signals->count == signals->capacity) {
-		size_t entry = sizeof(signals->entries[0]), capacity = 2 * signals->capacity;
-		struct manifest_queued_signal *entries;
-		if (signals->capacity == 0) {
-			capacity = FIRST_SIGNALS;
-			entries = rt_memory_map(capacity * entry);
-		} else {
-			entries = rt_memory_grow(signals->entries, signals->capacity * entry, capacity * entry);
-		}
+		size_t entry = sizeof(signals->entries[0]);
+		size_t capacity = signals->capacity ? 2 * signals->capacity : FIRST_SIGNALS;
+		struct manifest_queued_signal *entries =
+			rt_memory_grow(signals->entries, signals->capacity * entry, capacity * entry);
 		if (entries == NULL)
 			return -ENOMEM;
 		signals->entries = entries;

@@ -149,10 +149,8 @@ static int sample_timer(struct timer_samples *samples, int id)
 	struct itimerspec setting;
 	if (samples->count == samples->capacity) {
 		size_t capacity = samples->capacity ? 2 * samples->capacity : FIRST_TIMERS;
-		int64_t *values = samples->capacity == 0 ? rt_memory_map(capacity * sizeof(int64_t))
-							 : rt_memory_grow(samples->values_ns,
-									  samples->capacity * sizeof(int64_t),
-									  capacity * sizeof(int64_t));
+		int64_t *values = rt_memory_grow(samples->values_ns, samples->capacity * sizeof(int64_t),
+						 capacity * sizeof(int64_t));
 		if (values == NULL)
 			return -ENOMEM;
 		samples->values_ns = values;
