@@ -18,6 +18,7 @@
 #include "arch/x86_64/context.h"
 #include "engine.h"
 #include "hidden.h"
+#include "links.h"
 #include "memory.h"
 #include "message.h"
 #include "respct.h"
@@ -219,12 +220,9 @@ static uint64_t parent_of(char *place, size_t length)
 	return result < 0 ? 0 : status.st_ino;
 }
 
-/* The path made absolute; the inode of its directory goes to *parent. */
-static void put_path(struct composer *composer, int directory, const char *path, uint64_t *parent)
+/* The path made absolute at `place`, PATH_MAX bytes. Its length or -errno. */
+static long make_absolute(char *place, int directory, const char *path)
 {
-	if (composer->error < 0)
-		return;
-	char *place = string_place(composer);
 	long base = 0;
 	if (path[0] != '/') {
 		base = directory == AT_FDCWD ? rt_syscall(SYS_getcwd, place, PATH_MAX) - 1
@@ -233,13 +231,32 @@ static void put_path(struct composer *composer, int directory, const char *path,
 			place[base++] = '/';
 	}
 	size_t length = strlen(path);
-	if (base < 0 || (size_t)base + length >= PATH_MAX) {
-		composer->error = base < 0 ? (int)base : -ENAMETOOLONG;
-		return;
-	}
+	if (base < 0 || (size_t)base + length >= PATH_MAX)
+		return base < 0 ? base : -ENAMETOOLONG;
 	memcpy(place + base, path, length + 1);
-	*parent = parent_of(place, (size_t)base + length);
-	take_string(composer, base + (long)length);
+	return base + (long)length;
+}
+
+/* The path made absolute; the inode of its directory goes to *parent. */
+static void put_path(struct composer *composer, int directory, const char *path, uint64_t *parent)
+{
+	if (composer->error < 0)
+		return;
+	long length = make_absolute(string_place(composer), directory, path);
+	if (length >= 0)
+		*parent = parent_of(string_place(composer), (size_t)length);
+	take_string(composer, length);
+}
+
+/* Another name of the file whose name is in the record, where one is known. */
+static void put_other_name(struct composer *composer, const struct stat *status)
+{
+	const char *other = rt_links_other(status->st_dev, status->st_ino, (const char *)(composer->record + 1));
+	if (composer->error < 0 || other == NULL)
+		return;
+	size_t length = strlen(other);
+	memcpy(string_place(composer), other, length);
+	take_string(composer, (long)length);
 }
 
 /* Room for `bytes` of data behind the strings. */
@@ -514,8 +531,12 @@ static int before_link(struct rt_undo *undo, const struct rt_undo_request *reque
 		return -ENOENT;
 	struct composer composer = compose(undo, UNDO_CREATED, &old);
 	put_path(&composer, request->other_directory, request->other, &parent);
-	if (composer.error == 0)
-		composer.record->parent = parent;
+	if (composer.error < 0)
+		return composer.error;
+	composer.record->parent = parent;
+	rt_links_note(old.st_dev, old.st_ino, (const char *)(composer.record + 1));
+	if (make_absolute(string_place(&composer), request->directory, request->path) > 0)
+		rt_links_note(old.st_dev, old.st_ino, string_place(&composer));
 	return finish(&composer);
 }
 
@@ -559,8 +580,10 @@ static int save_removed(struct rt_undo *undo, int directory, const char *path, c
 	if (composer.error < 0)
 		return composer.error;
 	composer.record->parent = parent;
-	if (!S_ISDIR(status->st_mode) && status->st_nlink > 1)
+	if (!S_ISDIR(status->st_mode) && status->st_nlink > 1) {
 		composer.record->flags |= UNDO_LINKED;
+		put_other_name(&composer, status);
+	}
 	int result = read_removed(&composer, directory, path, status);
 	return result < 0 ? result : finish(&composer);
 }
@@ -605,6 +628,8 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 		return composer.error;
 	composer.record->parent = parent;
 	composer.record->target_parent = target_parent;
+	if (old.st_nlink > 1 && !S_ISDIR(old.st_mode))
+		rt_links_note(old.st_dev, old.st_ino, undo_target(composer.record));
 	if (flags & RENAME_EXCHANGE_FLAG) {
 		composer.record->flags |= UNDO_EXCHANGED;
 		composer.record->size = exists ? new.st_ino : 0;

@@ -52,7 +52,7 @@ enum undo_kind {
 
 enum undo_flag {
 	UNDO_EXCHANGED = 1, /* RENAMED: `target` was inode `size`, and became `path` */
-	UNDO_LINKED = 2,    /* REMOVED: the file has other names */
+	UNDO_LINKED = 2,    /* REMOVED: the file has other names, one of which may be `target` */
 };
 
 /* Followed by path, target, both with terminator, padding to 8, the data, padding to 8. Paths are absolute. */

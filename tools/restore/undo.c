@@ -13,6 +13,7 @@
  */
 #include "undo.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -367,21 +368,62 @@ static void make_again(struct undoing *undoing, const struct undo_record *record
 		fail_again(record);
 }
 
-/* Links the file to another name it has, as far as the log knows one. */
+/* Links `name` of `directory` to the place, if it is the file that was removed. */
+static bool link_name(const struct undo_record *record, int directory, const char *name, const struct place *place)
+{
+	struct stat status;
+	return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       restore_is_same_inode(record->inode, status.st_ino) &&
+	       (status.st_mode & S_IFMT) == (record->mode & S_IFMT) &&
+	       linkat(directory, name, place->directory, place->name, 0) == 0;
+}
+
+/* Looks for the file under other names in a directory; `directory` is closed. */
+static bool link_from(const struct undo_record *record, int directory, const struct place *place)
+{
+	DIR *names = directory < 0 ? NULL : fdopendir(directory);
+	bool linked = false;
+	if (names == NULL) {
+		if (directory >= 0)
+			close(directory);
+		return false;
+	}
+	for (const struct dirent *entry; !linked && (entry = readdir(names)) != NULL;)
+		linked = link_name(record, directory, entry->d_name, place);
+	closedir(names);
+	return linked;
+}
+
+/* The directory that a name in the log is in, unless the record before named the same one. */
+static int open_directory_of(const struct undoing *undoing, size_t index)
+{
+	const struct undo_record *record = undoing->records[index].record;
+	if (record->parent == 0 || (index > 0 && undoing->records[index - 1].record->parent == record->parent))
+		return -1;
+	struct place place = open_place(undo_path(record), record->parent);
+	int directory = place.directory < 0 ? -1 : openat(place.directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close_place(&place);
+	return directory;
+}
+
+/* Links the file to another name it has: one the log knows, one in the directory where it was, or one in a
+ * directory where the program was busy. */
 static bool link_again(const struct undoing *undoing, const struct undo_record *record, const struct place *place)
 {
 	for (size_t i = 0; i < undoing->count; i++) {
 		const struct undo_record *other = undoing->records[i].record;
-		struct stat status;
-		if (other->inode != record->inode || other->kind == UNDO_REPLACED)
-			continue;
-		const char *names[] = {undo_path(other), undo_target(other)};
-		for (int j = 0; j < 2; j++)
-			if (*names[j] && lstat(names[j], &status) == 0 &&
-			    restore_is_same_inode(record->inode, status.st_ino) &&
-			    linkat(AT_FDCWD, names[j], place->directory, place->name, 0) == 0)
-				return true;
+		if (other->inode == record->inode && other->kind != UNDO_REPLACED &&
+		    (link_name(record, AT_FDCWD, undo_path(other), place) ||
+		     link_name(record, AT_FDCWD, undo_target(other), place)))
+			return true;
 	}
+	if (link_from(record, openat(place->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), place))
+		return true;
+	for (size_t i = 0; i < undoing->count; i++)
+		if (link_from(record, open_directory_of(undoing, i), place))
+			return true;
+	report("%s, removed since the checkpoint, had other names, which are not found: it comes back as a file of its own",
+	       undo_path(record));
 	return false;
 }
 
