@@ -2,7 +2,7 @@
  * with the right mask and value; queued real-time signals arrive in order. */
 #include "victim.h"
 
-#include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 
 #define THREADS 3
@@ -15,9 +15,11 @@ struct mailbox {
 	volatile sig_atomic_t queued;  /* QUEUE_SIGNALs received */
 	volatile uint64_t queued_sum;
 	volatile sig_atomic_t stop;
+	bool notify;
 };
 
 static struct mailbox mailboxes[THREADS];
+static sem_t arrived; /* posted by each handler of a thread that is not the main one */
 static __thread struct mailbox *own;
 static long rounds;
 
@@ -39,6 +41,8 @@ static void on_ping(int number)
 	CHECK(own && pthread_equal(pthread_self(), own->thread));
 	check_mask_in_handler();
 	own->pings++;
+	if (own->notify)
+		sem_post(&arrived);
 	errno = saved;
 }
 
@@ -50,6 +54,7 @@ static void on_queued(int number, siginfo_t *info, void *context)
 	CHECK_EQUAL(info->si_value.sival_int, own->queued);
 	own->queued_sum += mix((uint64_t)info->si_value.sival_int);
 	own->queued++;
+	sem_post(&arrived);
 }
 
 static void install_handlers(void)
@@ -84,8 +89,13 @@ static void pass_time(int kind)
 		check_own_handlers();
 	else
 		CHECK(nanosleep(&moment, NULL) == 0 || errno == EINTR);
-	if (kind != 0)
-		sched_yield();
+}
+
+static void wait_for(int signals)
+{
+	for (; signals > 0; signals--)
+		while (sem_wait(&arrived) < 0)
+			CHECK_EQUAL(errno, EINTR);
 }
 
 static void *receiver(void *argument)
@@ -93,7 +103,9 @@ static void *receiver(void *argument)
 	struct mailbox *self = argument;
 
 	own = self;
+	self->notify = true;
 	self->thread = pthread_self();
+	sem_post(&arrived);
 	while (!self->stop)
 		pass_time((int)(self - mailboxes));
 	return NULL;
@@ -104,8 +116,8 @@ static void ping(struct mailbox *to, long count)
 {
 	CHECK_EQUAL(to->pings, count);
 	CHECK_EQUAL(pthread_kill(to->thread, SIGUSR1), 0);
-	while (to->pings == count)
-		sched_yield();
+	wait_for(1);
+	CHECK_EQUAL(to->pings, count + 1);
 }
 
 static void send_queue(struct mailbox *to)
@@ -117,8 +129,8 @@ static void send_queue(struct mailbox *to)
 
 		CHECK_EQUAL(pthread_sigqueue(to->thread, QUEUE_SIGNAL, value), 0);
 	}
-	while (to->queued < before + QUEUED)
-		sched_yield();
+	wait_for(QUEUED);
+	CHECK_EQUAL(to->queued, before + QUEUED);
 }
 
 /* raise() returns after the handler has run. */
@@ -154,15 +166,14 @@ int main(int argc, char **argv)
 	long i;
 	int t;
 
-	rounds = victim_work(argc, argv, 8000);
+	rounds = victim_work(argc, argv, 1000);
+	CHECK_EQUAL(sem_init(&arrived, 0, 0), 0);
 	install_handlers();
 	own = &self;
 	self.thread = pthread_self();
 	for (t = 0; t < THREADS; t++)
 		start_thread(receiver, &mailboxes[t]);
-	for (t = 0; t < THREADS; t++)
-		while (!*(pthread_t volatile *)&mailboxes[t].thread)
-			sched_yield();
+	wait_for(THREADS);
 	for (i = 0; i < rounds; i++) {
 		for (t = 0; t < THREADS; t++)
 			ping(&mailboxes[t], i);
@@ -170,6 +181,7 @@ int main(int argc, char **argv)
 			send_queue(&mailboxes[i / 8 % THREADS]);
 		raise_one(&self);
 		block_and_unblock(&self);
+		spin(1, 100000);
 	}
 	for (t = 0; t < THREADS; t++) {
 		mailboxes[t].stop = 1;
