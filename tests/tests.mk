@@ -47,9 +47,10 @@ $(TESTS)/helpers/%: tests/e2e/helpers/%.c
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(HELPER_FLAGS) $< -o $@ -lpthread
 
 RUNNERS := $(addprefix $(TESTS)/,crash_runner memcached property_runner)
-$(RUNNERS): $(TESTS)/%: tests/e2e/%.c tests/e2e/harness.c tests/e2e/harness.h
+$(RUNNERS): $(TESTS)/%: tests/e2e/%.c tests/e2e/harness.c tests/e2e/harness.h \
+		$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(TEST_FLAGS) $(filter %.c,$^) -o $@
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(filter %.c %.o,$^) -o $@
 
 $(TESTS)/memcached_load $(TESTS)/property: $(TESTS)/%: tests/e2e/%.c tests/e2e/property.h
 	@mkdir -p $(@D)

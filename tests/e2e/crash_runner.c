@@ -41,6 +41,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/report.h"
+
 #define MILLISECOND 1000000LL
 #define SECOND 1000000000LL
 #define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */
@@ -91,14 +93,14 @@ static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), n
 
 static double seconds_so_far(void)
 {
-	return (double)(harness_now_ns() - begin_ns) / 1e9;
+	return (double)(now_ns() - begin_ns) / 1e9;
 }
 
 static void note(const char *format, ...)
 {
 	va_list arguments;
 
-	harness_drain(error_pipe[0], log_file);
+	child_drain(error_pipe[0], log_file);
 	fprintf(log_file, "[%7.3f] ", seconds_so_far());
 	va_start(arguments, format);
 	vfprintf(log_file, format, arguments);
@@ -109,19 +111,19 @@ static void note(const char *format, ...)
 
 static void clean_up(void)
 {
-	harness_kill_descendants();
-	harness_remove(store);
-	harness_remove(work);
+	children_kill();
+	remove_tree(store);
+	remove_tree(work);
 }
 
 static void keep_the_evidence(const char *directory)
 {
-	harness_kill_descendants();
-	harness_drain(error_pipe[0], log_file);
-	harness_remove(directory);
-	harness_copy(work, directory);
+	children_kill();
+	child_drain(error_pipe[0], log_file);
+	remove_tree(directory);
+	copy_tree(work, directory);
 	if (strncmp(store, work, strlen(work)))
-		harness_copy(store, directory);
+		copy_tree(store, directory);
 }
 
 static void fail(const char *format, ...)
@@ -135,7 +137,6 @@ static void fail(const char *format, ...)
 	note("FAILED: %s", reason);
 	directory = harness_failed_directory(options.name);
 	keep_the_evidence(directory);
-	clean_up();
 	printf("FAILED %s: %s; %d+%d kills, --seed %llu, see %s/log\n", options.name, reason, kills_done,
 	       early_kills_done, (unsigned long long)options.seed, directory);
 	exit(1);
@@ -172,7 +173,7 @@ static void take_option(int option)
 	case 'u': options.user = atol(optarg); break;
 	case 'n': options.name = optarg; break;
 	case 't': options.timeout_s = atoi(optarg); break;
-	default: harness_die("usage: crash_runner [options] -- PROGRAM [ARG...], see crash_runner.c");
+	default: refuse("usage: crash_runner [options] -- PROGRAM [ARG...], see crash_runner.c");
 	}
 }
 
@@ -184,10 +185,10 @@ static void parse_options(int count, char **arguments)
 	while ((option = getopt_long(count, arguments, "+", long_options, NULL)) != -1)
 		take_option(option);
 	if (optind >= count)
-		harness_die("usage: crash_runner [options] -- PROGRAM [ARG...], see crash_runner.c");
+		refuse("usage: crash_runner [options] -- PROGRAM [ARG...], see crash_runner.c");
 	options.program = arguments + optind;
 	if (strchr(options.program[0], '/') && !(options.program[0] = realpath(options.program[0], NULL)))
-		harness_die("%s: %s", arguments[optind], strerror(errno));
+		refuse("%s: %s", arguments[optind], strerror(errno));
 	if (!options.name)
 		options.name = basename(strdup(options.program[0]));
 	random_state = options.seed;
@@ -197,13 +198,13 @@ static void parse_options(int count, char **arguments)
 
 static char *work_path(const char *name)
 {
-	return harness_format("%s/%s", work, name);
+	return format_text("%s/%s", work, name);
 }
 
 static void give_to_user(const char *path)
 {
 	if (options.user >= 0 && chown(path, (uid_t)options.user, (gid_t)options.user))
-		harness_die("chown %s: %s", path, strerror(errno));
+		refuse("chown %s: %s", path, strerror(errno));
 }
 
 /* The work directory is on a disk, so that programs meet real files; the store in memory. */
@@ -211,28 +212,28 @@ static void make_places(void)
 {
 	const char *base = getenv("TMPDIR");
 
-	work = harness_format("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
+	work = format_text("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
 	if (!mkdtemp(work))
-		harness_die("%s: %s", work, strerror(errno));
+		refuse("%s: %s", work, strerror(errno));
 	give_to_user(work);
-	program_directory = harness_format("%s/directory", work);
+	program_directory = format_text("%s/directory", work);
 	if (options.store)
-		store = harness_format("%s", options.store);
+		store = format_text("%s", options.store);
 	else if (!access("/dev/shm", W_OK))
-		store = harness_format("/dev/shm/%s-store", strrchr(work, '/') + 1);
+		store = format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
 	else
-		store = harness_format("%s/store", work);
+		store = format_text("%s/store", work);
 	log_file = fopen(work_path("log"), "we");
 	if (!log_file || pipe2(error_pipe, O_CLOEXEC))
-		harness_die("%s/log: %s", work, strerror(errno));
-	harness_at_death = clean_up;
+		refuse("%s/log: %s", work, strerror(errno));
+	atexit(clean_up);
 }
 
 static void make_program_directory(void)
 {
-	harness_remove(program_directory);
+	remove_tree(program_directory);
 	if (mkdir(program_directory, 0755))
-		harness_die("%s: %s", program_directory, strerror(errno));
+		refuse("%s: %s", program_directory, strerror(errno));
 	give_to_user(program_directory);
 }
 
@@ -241,7 +242,7 @@ static int open_output(const char *path)
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0)
-		harness_die("%s: %s", path, strerror(errno));
+		refuse("%s: %s", path, strerror(errno));
 	give_to_user(path);
 	return fd;
 }
@@ -254,21 +255,22 @@ static pid_t start(char *const *arguments, int output, bool verify)
 
 	if (input < 0)
 		input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	char *environment[] = {"RESPCT_VERIFY=1", NULL};
 	struct launch launch = {arguments, program_directory, input, output, error_pipe[1], options.user,
-				verify};
+				verify ? environment : NULL};
 
-	return harness_start(&launch);
+	return child_start(&launch);
 }
 
 static int64_t watchdog(void)
 {
-	return harness_now_ns() + options.timeout_s * 1000 * MILLISECOND;
+	return now_ns() + options.timeout_s * 1000 * MILLISECOND;
 }
 
 static void __attribute__((noreturn)) fail_hung(const char *what)
 {
 	note("watchdog: %s took longer than %d s", what, options.timeout_s);
-	harness_report_threads(log_file);
+	children_report_threads(log_file);
 	fail("hung: %s", what);
 }
 
@@ -276,7 +278,7 @@ static void __attribute__((noreturn)) fail_hung(const char *what)
 
 static void start_client(void)
 {
-	char *command = options.client ? harness_format("store='%s'; %s", store, options.client) : NULL;
+	char *command = options.client ? format_text("store='%s'; %s", store, options.client) : NULL;
 	char *arguments[] = {"sh", "-c", command, NULL};
 
 	if (options.client)
@@ -288,11 +290,11 @@ static void wait_for_client(int64_t deadline_ns)
 {
 	int status;
 
-	if (!client || !harness_wait(client, deadline_ns, error_pipe[0], log_file, &status))
+	if (!client || !child_wait(client, deadline_ns, error_pipe[0], log_file, &status))
 		return;
 	client = 0;
 	if (status)
-		fail("the client: %s", harness_status_text(status));
+		fail("the client: %s", status_text(status));
 }
 
 static void finish_client(void)
@@ -308,11 +310,11 @@ static bool wait_until(pid_t child, int64_t deadline_ns, int *status)
 	int64_t step_ns;
 
 	do {
-		step_ns = client ? harness_now_ns() + 50 * MILLISECOND : deadline_ns;
-		if (harness_wait(child, step_ns < deadline_ns ? step_ns : deadline_ns, error_pipe[0], log_file, status))
+		step_ns = client ? now_ns() + 50 * MILLISECOND : deadline_ns;
+		if (child_wait(child, step_ns < deadline_ns ? step_ns : deadline_ns, error_pipe[0], log_file, status))
 			return true;
 		wait_for_client(0);
-	} while (harness_now_ns() < deadline_ns);
+	} while (now_ns() < deadline_ns);
 	return false;
 }
 
@@ -325,7 +327,7 @@ static bool read_cached(struct expectation *expectation)
 
 	if (!options.expect)
 		return false;
-	file = fopen(harness_format("%s.status", options.expect), "re");
+	file = fopen(format_text("%s.status", options.expect), "re");
 	if (!file)
 		return false;
 	fields = fscanf(file, "%d %d", &expectation->status, &expectation->duration_ms);
@@ -337,7 +339,7 @@ static bool read_cached(struct expectation *expectation)
 static void rename_or_die(const char *from, const char *to)
 {
 	if (rename(from, to))
-		harness_die("%s: %s", to, strerror(errno));
+		refuse("%s: %s", to, strerror(errno));
 }
 
 /* The status is renamed into place last: who sees it, sees a whole output too. */
@@ -348,31 +350,30 @@ static void write_cache(const struct expectation *expectation)
 
 	if (!options.expect)
 		return;
-	temporary = harness_format("%s.%d", options.expect, getpid());
-	harness_copy(expectation->output_path, temporary);
+	temporary = format_text("%s.%d", options.expect, getpid());
+	copy_tree(expectation->output_path, temporary);
 	rename_or_die(temporary, options.expect);
 	file = fopen(temporary, "we");
 	if (!file)
-		harness_die("%s: %s", temporary, strerror(errno));
+		refuse("%s: %s", temporary, strerror(errno));
 	fprintf(file, "%d %d\n", expectation->status, expectation->duration_ms);
 	fclose(file);
-	rename_or_die(temporary, harness_format("%s.status", options.expect));
+	rename_or_die(temporary, format_text("%s.status", options.expect));
 }
 
 static void check_undisturbed_status(int status)
 {
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED) {
-		clean_up();
 		printf("skipped %s: cannot run here\n", options.name);
 		exit(EXIT_SKIPPED);
 	}
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == 1 || WEXITSTATUS(status) == 127))
-		fail("the undisturbed run failed: %s", harness_status_text(status));
+		fail("the undisturbed run failed: %s", status_text(status));
 }
 
 static void run_undisturbed(struct expectation *expectation)
 {
-	int64_t started = harness_now_ns();
+	int64_t started = now_ns();
 	int output, status;
 	pid_t child;
 
@@ -388,9 +389,9 @@ static void run_undisturbed(struct expectation *expectation)
 		fail_hung("the undisturbed run");
 	finish_client();
 	expectation->status = status;
-	expectation->duration_ms = (int)((harness_now_ns() - started) / MILLISECOND);
+	expectation->duration_ms = (int)((now_ns() - started) / MILLISECOND);
 	check_undisturbed_status(status);
-	note("undisturbed: %s after %d ms", harness_status_text(status), expectation->duration_ms);
+	note("undisturbed: %s after %d ms", status_text(status), expectation->duration_ms);
 	write_cache(expectation);
 }
 
@@ -435,23 +436,23 @@ static int64_t random_ms(int minimum, int maximum)
 {
 	int64_t span = maximum > minimum ? (maximum - minimum) * MILLISECOND : 0;
 
-	return minimum * MILLISECOND + (span ? (int64_t)(harness_random(&random_state) % (uint64_t)span) : 0);
+	return minimum * MILLISECOND + (span ? (int64_t)(random_next(&random_state) % (uint64_t)span) : 0);
 }
 
 /* Waits until this life has committed a checkpoint. True when the child ended first. */
 static bool wait_for_progress(pid_t child, uint64_t epoch_before, int *status)
 {
-	int64_t deadline = watchdog(), suspicious = harness_now_ns() + SLOW_CHECKPOINT_NS;
+	int64_t deadline = watchdog(), suspicious = now_ns() + SLOW_CHECKPOINT_NS;
 
 	while (committed_epoch() <= epoch_before) {
-		if (wait_until(child, harness_now_ns() + 5 * MILLISECOND, status))
+		if (wait_until(child, now_ns() + 5 * MILLISECOND, status))
 			return true;
-		if (harness_now_ns() > suspicious) {
+		if (now_ns() > suspicious) {
 			note("no new checkpoint for %lld ms:", SLOW_CHECKPOINT_NS / MILLISECOND);
-			harness_report_threads(log_file);
+			children_report_threads(log_file);
 			suspicious = INT64_MAX;
 		}
-		if (harness_now_ns() > deadline)
+		if (now_ns() > deadline)
 			fail_hung("waiting for a new checkpoint");
 	}
 	return false;
@@ -462,10 +463,10 @@ static bool wait_for_pid(pid_t child, pid_t *pid, int *status)
 {
 	int64_t deadline = watchdog();
 
-	while (!(*pid = harness_store_pid(store))) {
-		if (wait_until(child, harness_now_ns() + MILLISECOND, status))
+	while (!(*pid = store_process(store))) {
+		if (wait_until(child, now_ns() + MILLISECOND, status))
 			return true;
-		if (harness_now_ns() > deadline)
+		if (now_ns() > deadline)
 			fail_hung("waiting for the live process's pid in the store");
 	}
 	return false;
@@ -475,12 +476,12 @@ static bool wait_for_pid(pid_t child, pid_t *pid, int *status)
  * again in a namespace of its own. Then the new one is killed as well. */
 static void kill_successor(pid_t child, pid_t killed, int *status, bool *dead)
 {
-	int64_t deadline = harness_now_ns() + KILL_PATIENCE_NS;
+	int64_t deadline = now_ns() + KILL_PATIENCE_NS;
 	pid_t pid;
 
-	while (!*dead && harness_now_ns() < deadline) {
-		*dead = wait_until(child, harness_now_ns() + 20 * MILLISECOND, status);
-		pid = *dead ? 0 : harness_store_pid(store);
+	while (!*dead && now_ns() < deadline) {
+		*dead = wait_until(child, now_ns() + 20 * MILLISECOND, status);
+		pid = *dead ? 0 : store_process(store);
 		if (pid && pid != killed) {
 			note("the pid file says %d now, after %d was killed", pid, killed);
 			kill(pid, SIGKILL);
@@ -493,20 +494,20 @@ static void kill_successor(pid_t child, pid_t killed, int *status, bool *dead)
  * False when the program had just ended by itself, *status set. */
 static bool kill_now(pid_t child, pid_t pid, int *status)
 {
-	int64_t killed_ns = harness_now_ns();
+	int64_t killed_ns = now_ns();
 	bool dead = false;
 
 	kill(pid, SIGKILL);
 	kill_successor(child, pid, status, &dead);
 	if (!dead) {
-		harness_report_threads(log_file);
+		children_report_threads(log_file);
 		fail("process %d ran on after SIGKILL to %d, the number in the store's pid file", child, pid);
 	}
 	if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGKILL)
 		return true;
-	if (harness_now_ns() > killed_ns + 5 * SECOND)
+	if (now_ns() > killed_ns + 5 * SECOND)
 		fail("SIGKILL to %d, the number in the store's pid file, did not end the program", pid);
-	note("the kill of %d came late: %s", pid, harness_status_text(*status));
+	note("the kill of %d came late: %s", pid, status_text(*status));
 	return false;
 }
 
@@ -525,15 +526,15 @@ static bool ended_by_itself(void)
 /* A life that is killed at a random instant after it has committed something. True when killed. */
 static bool live_until_killed(pid_t child, uint64_t epoch_before, int *status)
 {
-	int64_t instant = harness_now_ns() + random_ms(options.minimum_ms, options.maximum_ms);
+	int64_t instant = now_ns() + random_ms(options.minimum_ms, options.maximum_ms);
 	pid_t pid;
 
 	if (wait_until(child, instant, status) || wait_for_progress(child, epoch_before, status) ||
 	    wait_for_pid(child, &pid, status))
 		return false;
 	/* When we had to wait for the commit, that alone must not set the instant. */
-	if (harness_now_ns() > instant + 20 * MILLISECOND &&
-	    wait_until(child, harness_now_ns() + random_ms(0, 80), status))
+	if (now_ns() > instant + 20 * MILLISECOND &&
+	    wait_until(child, now_ns() + random_ms(0, 80), status))
 		return false;
 	if (!kill_now(child, pid, status) || ended_by_itself())
 		return false;
@@ -548,7 +549,7 @@ static bool live_until_killed_early(pid_t child, int *status)
 	pid_t pid;
 
 	if (wait_for_pid(child, &pid, status) ||
-	    wait_until(child, harness_now_ns() + random_ms(0, 20), status) ||
+	    wait_until(child, now_ns() + random_ms(0, 20), status) ||
 	    !kill_now(child, pid, status) || ended_by_itself())
 		return false;
 	early_kills_done++;
@@ -558,7 +559,7 @@ static bool live_until_killed_early(pid_t child, int *status)
 
 static bool wants_early_kill(bool restored)
 {
-	return restored && early_kills_done < options.early_kills && harness_random(&random_state) % 2;
+	return restored && early_kills_done < options.early_kills && random_next(&random_state) % 2;
 }
 
 /* Runs life after life until one ends by itself; its status. */
@@ -587,7 +588,7 @@ static int live(const char *output_path)
 		restored = true;
 		epoch = committed_epoch();
 	}
-	note("ended: %s", harness_status_text(status));
+	note("ended: %s", status_text(status));
 	finish_client();
 	return status;
 }
@@ -615,11 +616,11 @@ static void judge(const struct expectation *expectation, int status, const char 
 	struct store_view view;
 	char expected[64];
 
-	snprintf(expected, sizeof(expected), "%s", harness_status_text(expectation->status));
+	snprintf(expected, sizeof(expected), "%s", status_text(expectation->status));
 	if (!killed_in_exit && status != expectation->status)
-		fail("%s instead of %s", harness_status_text(status), expected);
+		fail("%s instead of %s", status_text(status), expected);
 	if (!files_equal(expectation->output_path, output_path)) {
-		harness_copy(expectation->output_path, work_path("expected"));
+		copy_tree(expectation->output_path, work_path("expected"));
 		fail("the output differs from that of the undisturbed run");
 	}
 	/* What a signal ends is a crash for the store, whoever sent it. */
@@ -646,7 +647,7 @@ static void run_protected(const struct expectation *expectation)
 {
 	const char *output_path = work_path("output");
 
-	harness_remove(store);
+	remove_tree(store);
 	make_program_directory();
 	judge(expectation, live(output_path), output_path);
 }
@@ -671,7 +672,7 @@ int main(int count, char **arguments)
 	struct expectation expectation;
 	int runs;
 
-	begin_ns = harness_now_ns();
+	begin_ns = now_ns();
 	harness_begin();
 	parse_options(count, arguments);
 	make_places();
@@ -679,7 +680,6 @@ int main(int count, char **arguments)
 	run_undisturbed(&expectation);
 	choose_instants(expectation.duration_ms);
 	runs = run_until_killed_enough(&expectation);
-	clean_up();
 	printf("ok %s (%d+%d kills in %d run%s, %.1f s)\n", options.name, kills_done, early_kills_done, runs,
 	       runs > 1 ? "s" : "", seconds_so_far());
 	return 0;

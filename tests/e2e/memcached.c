@@ -12,6 +12,7 @@
  */
 #include "harness.h"
 
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "common/report.h"
 
 #define MILLISECOND 1000000LL
 #define TIMEOUT_NS (120 * 1000 * MILLISECOND)
@@ -51,14 +54,14 @@ static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), n
 
 static double seconds_so_far(void)
 {
-	return (double)(harness_now_ns() - begin_ns) / 1e9;
+	return (double)(now_ns() - begin_ns) / 1e9;
 }
 
 static void note(const char *format, ...)
 {
 	va_list arguments;
 
-	harness_drain(error_pipe[0], log_file);
+	child_drain(error_pipe[0], log_file);
 	fprintf(log_file, "[%7.3f] ", seconds_so_far());
 	va_start(arguments, format);
 	vfprintf(log_file, format, arguments);
@@ -69,9 +72,9 @@ static void note(const char *format, ...)
 
 static void clean_up(void)
 {
-	harness_kill_descendants();
-	harness_remove(store);
-	harness_remove(work);
+	children_kill();
+	remove_tree(store);
+	remove_tree(work);
 }
 
 static void fail(const char *format, ...)
@@ -83,13 +86,12 @@ static void fail(const char *format, ...)
 	vsnprintf(reason, sizeof(reason), format, arguments);
 	va_end(arguments);
 	note("FAILED: %s", reason);
-	harness_report_threads(log_file);
-	harness_kill_descendants();
-	harness_drain(error_pipe[0], log_file);
-	harness_remove(directory);
-	harness_copy(work, directory);
-	harness_copy(store, directory);
-	clean_up();
+	children_report_threads(log_file);
+	children_kill();
+	child_drain(error_pipe[0], log_file);
+	remove_tree(directory);
+	copy_tree(work, directory);
+	copy_tree(store, directory);
 	printf("FAILED %s: %s; after %d kills, --seed %llu, see %s/log\n", options.name, reason, rounds_done,
 	       (unsigned long long)options.seed, directory);
 	exit(1);
@@ -116,7 +118,7 @@ static void take_option(int option)
 	case 'a': options.minimum_ms = atoi(optarg); break;
 	case 'b': options.maximum_ms = atoi(optarg); break;
 	case 'n': options.name = optarg; break;
-	default: harness_die("usage: memcached [options], see memcached.c");
+	default: refuse("usage: memcached [options], see memcached.c");
 	}
 }
 
@@ -133,26 +135,26 @@ static void parse_options(int count, char **arguments)
 static void give_to_user(const char *path)
 {
 	if (options.user >= 0 && chown(path, (uid_t)options.user, (gid_t)options.user))
-		harness_die("chown %s: %s", path, strerror(errno));
+		refuse("chown %s: %s", path, strerror(errno));
 }
 
 static void make_places(void)
 {
 	const char *base = getenv("TMPDIR");
 
-	work = harness_format("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
+	work = format_text("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
 	if (!mkdtemp(work))
-		harness_die("%s: %s", work, strerror(errno));
+		refuse("%s: %s", work, strerror(errno));
 	give_to_user(work);
-	store = access("/dev/shm", W_OK) ? harness_format("%s/store", work) :
-					   harness_format("/dev/shm/%s-store", strrchr(work, '/') + 1);
-	load_directory = harness_format("%s/load", work);
+	store = access("/dev/shm", W_OK) ? format_text("%s/store", work) :
+					   format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
+	load_directory = format_text("%s/load", work);
 	if (mkdir(load_directory, 0700))
-		harness_die("%s: %s", load_directory, strerror(errno));
-	log_file = fopen(harness_format("%s/log", work), "we");
+		refuse("%s: %s", load_directory, strerror(errno));
+	log_file = fopen(format_text("%s/log", work), "we");
 	if (!log_file || pipe2(error_pipe, O_CLOEXEC))
-		harness_die("%s/log: %s", work, strerror(errno));
-	harness_at_death = clean_up;
+		refuse("%s/log: %s", work, strerror(errno));
+	atexit(clean_up);
 }
 
 /* ---- the server ---- */
@@ -175,16 +177,18 @@ static void choose_port(void)
 	int number;
 
 	do {
-		number = 10000 + (int)(harness_random(&random_state) % 20000);
+		number = 10000 + (int)(random_next(&random_state) % 20000);
 	} while (!port_is_free(number));
-	port = harness_format("%d", number);
+	port = format_text("%d", number);
 }
 
 static pid_t start(char *const *arguments)
 {
-	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], options.user, options.verify};
+	char *environment[] = {"RESPCT_VERIFY=1", NULL};
+	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], options.user,
+				options.verify ? environment : NULL};
 
-	return harness_start(&launch);
+	return child_start(&launch);
 }
 
 static pid_t start_server(void)
@@ -222,13 +226,13 @@ static bool server_answers(void)
 
 static void wait_for_server(pid_t server)
 {
-	int64_t deadline = harness_now_ns() + TIMEOUT_NS;
+	int64_t deadline = now_ns() + TIMEOUT_NS;
 	int status;
 
 	while (!server_answers()) {
-		if (harness_wait(server, harness_now_ns() + 2 * MILLISECOND, error_pipe[0], log_file, &status))
-			fail("memcached ended: %s", harness_status_text(status));
-		if (harness_now_ns() > deadline)
+		if (child_wait(server, now_ns() + 2 * MILLISECOND, error_pipe[0], log_file, &status))
+			fail("memcached ended: %s", status_text(status));
+		if (now_ns() > deadline)
 			fail("memcached does not answer");
 	}
 }
@@ -244,13 +248,13 @@ static struct store_view view_store(void)
 
 static void wait_for_progress(pid_t server, uint64_t epoch_before)
 {
-	int64_t deadline = harness_now_ns() + TIMEOUT_NS;
+	int64_t deadline = now_ns() + TIMEOUT_NS;
 	int status;
 
 	while (view_store().epoch <= epoch_before) {
-		if (harness_wait(server, harness_now_ns() + 5 * MILLISECOND, error_pipe[0], log_file, &status))
-			fail("memcached ended: %s", harness_status_text(status));
-		if (harness_now_ns() > deadline)
+		if (child_wait(server, now_ns() + 5 * MILLISECOND, error_pipe[0], log_file, &status))
+			fail("memcached ended: %s", status_text(status));
+		if (now_ns() > deadline)
 			fail("hung: no new checkpoint");
 	}
 }
@@ -269,19 +273,19 @@ static pid_t start_load(char *command, char *argument)
 {
 	char *arguments[] = {harness_build_path("tests/memcached_load"), command, port, load_directory, argument,
 			     NULL};
-	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], -1, false};
+	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], -1, NULL};
 
-	return harness_start(&launch);
+	return child_start(&launch);
 }
 
 static void finish_load(pid_t load, const char *what)
 {
 	int status;
 
-	if (!harness_wait(load, harness_now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
+	if (!child_wait(load, now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
 		fail("hung: memcached_load %s", what);
 	if (status)
-		fail("memcached_load %s: %s", what, harness_status_text(status));
+		fail("memcached_load %s: %s", what, status_text(status));
 }
 
 /* ---- a round ---- */
@@ -290,7 +294,7 @@ static int64_t random_ns(void)
 {
 	int64_t span = (options.maximum_ms - options.minimum_ms) * MILLISECOND;
 
-	return options.minimum_ms * MILLISECOND + (int64_t)(harness_random(&random_state) % (uint64_t)span);
+	return options.minimum_ms * MILLISECOND + (int64_t)(random_next(&random_state) % (uint64_t)span);
 }
 
 /* Kills the server under load, returns the state of the store it left. */
@@ -301,18 +305,18 @@ static struct store_view kill_under_load(pid_t server, uint64_t epoch_before)
 	int64_t killed_ns;
 	int status;
 
-	if (harness_wait(server, harness_now_ns() + random_ns(), error_pipe[0], log_file, &status))
-		fail("memcached ended: %s", harness_status_text(status));
+	if (child_wait(server, now_ns() + random_ns(), error_pipe[0], log_file, &status))
+		fail("memcached ended: %s", status_text(status));
 	wait_for_progress(server, epoch_before);
-	pid = harness_store_pid(store);
+	pid = store_process(store);
 	if (!pid)
 		fail("the store's pid file does not name a live process");
 	killed_ns = realtime_ns();
 	kill(pid, SIGKILL);
-	if (!harness_wait(server, harness_now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
+	if (!child_wait(server, now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
 		fail("hung: ending after SIGKILL");
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-		fail("after SIGKILL: %s", harness_status_text(status));
+		fail("after SIGKILL: %s", status_text(status));
 	finish_load(load, "update");
 	view = view_store();
 	if (killed_ns - view.commit_time_ns > oldest_state_ns)
@@ -324,13 +328,13 @@ static struct store_view kill_under_load(pid_t server, uint64_t epoch_before)
 
 static pid_t restore(void)
 {
-	int64_t started = harness_now_ns();
+	int64_t started = now_ns();
 	pid_t server = start_restored_server();
 
 	wait_for_server(server);
-	if (harness_now_ns() - started > longest_restore_ns)
-		longest_restore_ns = harness_now_ns() - started;
-	note("restored, answers after %.1f ms", (double)(harness_now_ns() - started) / 1e6);
+	if (now_ns() - started > longest_restore_ns)
+		longest_restore_ns = now_ns() - started;
+	note("restored, answers after %.1f ms", (double)(now_ns() - started) / 1e6);
 	return server;
 }
 
@@ -339,23 +343,23 @@ static pid_t run_round(pid_t server, uint64_t *epoch)
 	struct store_view view = kill_under_load(server, *epoch);
 
 	server = restore();
-	finish_load(start_load("check", harness_format("%lld", (long long)view.commit_time_ns)), "check");
+	finish_load(start_load("check", format_text("%lld", (long long)view.commit_time_ns)), "check");
 	*epoch = view.epoch;
 	return server;
 }
 
 static void stop_server(pid_t server)
 {
-	pid_t pid = harness_store_pid(store);
+	pid_t pid = store_process(store);
 	int status;
 
 	if (!pid)
 		fail("the store's pid file does not name a live process");
 	kill(pid, SIGTERM);
-	if (!harness_wait(server, harness_now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
+	if (!child_wait(server, now_ns() + TIMEOUT_NS, error_pipe[0], log_file, &status))
 		fail("hung: ending after SIGTERM");
 	if (status)
-		fail("after SIGTERM: %s", harness_status_text(status));
+		fail("after SIGTERM: %s", status_text(status));
 }
 
 int main(int count, char **arguments)
@@ -363,7 +367,7 @@ int main(int count, char **arguments)
 	uint64_t epoch = 0;
 	pid_t server;
 
-	begin_ns = harness_now_ns();
+	begin_ns = now_ns();
 	harness_begin();
 	parse_options(count, arguments);
 	if (access("/usr/bin/memcached", X_OK)) {
@@ -375,11 +379,10 @@ int main(int count, char **arguments)
 	note("seed %llu, port %s", (unsigned long long)options.seed, port);
 	server = start_server();
 	wait_for_server(server);
-	finish_load(start_load("fill", harness_format("%d", options.keys)), "fill");
+	finish_load(start_load("fill", format_text("%d", options.keys)), "fill");
 	while (rounds_done < options.rounds)
 		server = run_round(server, &epoch);
 	stop_server(server);
-	clean_up();
 	printf("ok %s (%d kills, %d keys, oldest state %.0f ms, longest restore %.0f ms, %.1f s)\n", options.name,
 	       rounds_done, options.keys, (double)oldest_state_ns / 1e6, (double)longest_restore_ns / 1e6,
 	       seconds_so_far());

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/report.h"
+
 #define TIMEOUT_NS (300 * 1000000000LL)
 
 static struct {
@@ -40,33 +42,33 @@ static void parse_options(int count, char **arguments)
 		case 'u': options.user = atol(optarg); break;
 		case 'm': options.name = optarg; break;
 		case 'v': break;
-		default: harness_die("usage: property_runner [options], see property_runner.c");
+		default: refuse("usage: property_runner [options], see property_runner.c");
 		}
 	}
 }
 
 static void clean_up(void)
 {
-	harness_kill_descendants();
-	harness_remove(store);
-	harness_remove(work);
+	children_kill();
+	remove_tree(store);
+	remove_tree(work);
 }
 
 static void make_places(void)
 {
 	const char *base = getenv("TMPDIR");
 
-	work = harness_format("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
+	work = format_text("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
 	if (!mkdtemp(work))
-		harness_die("%s: %s", work, strerror(errno));
+		refuse("%s: %s", work, strerror(errno));
 	if (options.user >= 0 && chown(work, (uid_t)options.user, (gid_t)options.user))
-		harness_die("%s: %s", work, strerror(errno));
-	store = access("/dev/shm", W_OK) ? harness_format("%s/store", work) :
-					   harness_format("/dev/shm/%s-store", strrchr(work, '/') + 1);
-	log_file = fopen(harness_format("%s/log", work), "w+e");
+		refuse("%s: %s", work, strerror(errno));
+	store = access("/dev/shm", W_OK) ? format_text("%s/store", work) :
+					   format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
+	log_file = fopen(format_text("%s/log", work), "w+e");
 	if (!log_file)
-		harness_die("%s/log: %s", work, strerror(errno));
-	harness_at_death = clean_up;
+		refuse("%s/log: %s", work, strerror(errno));
+	atexit(clean_up);
 }
 
 static void __attribute__((noreturn)) fail(const char *reason)
@@ -74,24 +76,23 @@ static void __attribute__((noreturn)) fail(const char *reason)
 	char *directory = harness_failed_directory(options.name);
 	char line[512], last[512] = "";
 
-	harness_report_threads(log_file);
-	harness_kill_descendants();
+	children_report_threads(log_file);
+	children_kill();
 	rewind(log_file);
 	while (fgets(line, sizeof(line), log_file))
 		if (strstr(line, "step ") || strstr(line, "verify:"))
 			snprintf(last, sizeof(last), "%s", line);
 	last[strcspn(last, "\n")] = '\0';
-	harness_remove(directory);
-	harness_copy(work, directory);
-	harness_copy(store, directory);
-	clean_up();
+	remove_tree(directory);
+	copy_tree(work, directory);
+	copy_tree(store, directory);
 	printf("FAILED %s: %s; %s; --seed %s, see %s/log\n", options.name, reason, last, options.seed, directory);
 	exit(1);
 }
 
 int main(int count, char **arguments)
 {
-	int64_t started = harness_now_ns();
+	int64_t started = now_ns();
 	struct launch launch;
 	pid_t child;
 	int status;
@@ -102,14 +103,14 @@ int main(int count, char **arguments)
 	char *command[] = {harness_build_path("respct"), "run", "--store", store, "--interval", "3600000", "--",
 			   harness_build_path("tests/property"), store, harness_build_path("tests/property_check"),
 			   (char *)options.seed, (char *)options.steps, NULL};
-	launch = (struct launch){command, work, -1, fileno(log_file), fileno(log_file), options.user, true};
-	child = harness_start(&launch);
-	if (!harness_wait(child, started + TIMEOUT_NS, -1, log_file, &status))
+	char *environment[] = {"RESPCT_VERIFY=1", NULL};
+	launch = (struct launch){command, work, -1, fileno(log_file), fileno(log_file), options.user, environment};
+	child = child_start(&launch);
+	if (!child_wait(child, started + TIMEOUT_NS, -1, log_file, &status))
 		fail("hung");
 	if (status)
-		fail(harness_status_text(status));
-	clean_up();
+		fail(status_text(status));
 	printf("ok %s (seed %s, %s steps, %.1f s)\n", options.name, options.seed, options.steps,
-	       (double)(harness_now_ns() - started) / 1e9);
+	       (double)(now_ns() - started) / 1e9);
 	return 0;
 }
