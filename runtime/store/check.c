@@ -14,7 +14,7 @@ static int check_page(struct store *store, const struct chunk *chunk, unsigned p
 	if (error < 0)
 		return error;
 	const struct persist_file *file = fd == store->home.fd ? &store->home : &store->log;
-	error = rt_store_read_exactly(file, store->piece, RT_PAGE_SIZE, offset);
+	error = rt_persist_read(file, store->piece, RT_PAGE_SIZE, offset);
 	if (error < 0) {
 		rt_store_explain("page at %lx: cannot be read: %s", address, rt_error_text(error));
 		return error;

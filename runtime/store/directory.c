@@ -6,8 +6,6 @@
 
 #include "internal.h"
 
-#define NEW_SUPER_NAME "super.new" /* renamed to `super` when complete: then the store exists */
-
 static unsigned effective_user(void)
 {
 	return (unsigned)rt_syscall(SYS_geteuid);
@@ -140,44 +138,10 @@ int rt_store_take_lock(struct store *store, int directory, int lowest_fd, bool c
 	return -EBUSY;
 }
 
-/* A new file with these contents, durable. */
-static int make_file(int directory, const char *name, const void *contents, size_t length)
-{
-	int fd = rt_sys_openat(directory, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fd;
-	int error = (int)rt_syscall(SYS_fchmod, fd, 0600); /* whatever the umask */
-	ssize_t written = error < 0 ? error : rt_sys_write(fd, contents, length);
-	if (written >= 0 && (size_t)written != length)
-		written = -ENOSPC;
-	if (written >= 0)
-		written = rt_syscall(SYS_fsync, fd);
-	rt_sys_close(fd);
-	return written < 0 ? (int)written : 0;
-}
-
 int rt_store_exists(int directory)
 {
 	if (rt_syscall(SYS_faccessat, directory, "super", F_OK) < 0)
 		return 0;
 	rt_store_explain("a store is there already");
 	return -EEXIST;
-}
-
-int rt_store_make_files(int directory, const void *super, size_t length)
-{
-	int error = make_file(directory, "log", NULL, 0);
-	if (error == 0)
-		error = make_file(directory, "home", NULL, 0);
-	if (error == 0)
-		error = make_file(directory, "index", NULL, 0);
-	if (error == 0)
-		error = make_file(directory, NEW_SUPER_NAME, super, length);
-	if (error == 0)
-		error = (int)rt_syscall(SYS_renameat, directory, NEW_SUPER_NAME, directory, "super");
-	if (error == 0)
-		error = (int)rt_syscall(SYS_fsync, directory);
-	if (error < 0)
-		rt_store_explain("cannot be created: %s", rt_error_text(error));
-	return error;
 }

@@ -6,7 +6,7 @@
  *   log.c      room and tails        epoch.c      begin, append, drop, commit, abort
  *   home.c     settle                recover.c    the index from the files, on open
  *   view.c     looking at the image  check.c      verifying every page
- *   store.c    open, close, state
+ *   create.c   an empty store        store.c      open, close, state
  */
 #ifndef RT_STORE_INTERNAL_H
 #define RT_STORE_INTERNAL_H
@@ -130,6 +130,11 @@ extern char rt_store_problem_text[256];
 /* Says what is damaged; the value is -EBADMSG. */
 #define rt_store_damaged(...) (rt_store_explain(__VA_ARGS__), -EBADMSG)
 
+/* ---- store.c ---- */
+
+/* Nothing open yet; NULL when there is no memory. rt_store_close() ends it. */
+struct store *rt_store_new(bool writable);
+
 /* ---- hash.c ---- */
 
 uint64_t rt_store_hash(const void *bytes, size_t length);
@@ -145,8 +150,6 @@ int rt_store_open_files(struct store *store, int directory, int lowest_fd);
 int rt_store_refresh_sizes(struct store *store);
 /* -EEXIST when the directory holds a store. */
 int rt_store_exists(int directory);
-/* All files of an empty store; `super` last, so that a crash leaves none. */
-int rt_store_make_files(int directory, const void *super, size_t length);
 int rt_store_take_lock(struct store *store, int directory, int lowest_fd, bool create, int *holder);
 
 /* ---- record.c ---- */
@@ -241,7 +244,5 @@ void rt_store_forget_epoch(struct store *store);
 int rt_store_recover(struct store *store);
 /* Hashes a tail as it is in the file and reads its head; -EBADMSG when it is not what `link` says. */
 int rt_store_verify_tail(struct store *store, const struct tail_link *link, struct epoch_tail *tail);
-/* Reads exactly; -EBADMSG when the file ends before. */
-int rt_store_read_exactly(const struct persist_file *file, void *buffer, size_t length, uint64_t offset);
 
 #endif

@@ -333,6 +333,22 @@ int rt_persist_drain(struct persist_file *file)
 	return 0;
 }
 
+int rt_persist_read(const struct persist_file *file, void *buffer, size_t length, uint64_t offset)
+{
+	unsigned char *to = buffer;
+	while (length > 0) {
+		ssize_t got = rt_sys_pread(file->fd, to, length, (off_t)offset);
+		if (got == -EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? (int)got : -EBADMSG;
+		to += got;
+		offset += (uint64_t)got;
+		length -= (size_t)got;
+	}
+	return 0;
+}
+
 void rt_persist_close(struct persist_file *file)
 {
 	for (size_t i = 0; i < file->segment_capacity; i++) {
@@ -345,4 +361,31 @@ void rt_persist_close(struct persist_file *file)
 		rt_sys_close(file->fd);
 	memset(file, 0, sizeof(*file));
 	file->fd = -1;
+}
+
+/* ---- the directory ---- */
+
+int rt_persist_make_file(int directory, const char *name, const void *contents, size_t length)
+{
+	int fd = rt_sys_openat(directory, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fd;
+	int error = (int)rt_syscall(SYS_fchmod, fd, 0600); /* whatever the umask */
+	ssize_t written = error < 0 ? error : rt_sys_write(fd, contents, length);
+	if (written >= 0 && (size_t)written != length)
+		written = -ENOSPC;
+	if (written >= 0)
+		written = rt_syscall(SYS_fsync, fd);
+	rt_sys_close(fd);
+	return written < 0 ? (int)written : 0;
+}
+
+int rt_persist_rename(int directory, const char *from, const char *to)
+{
+	return (int)rt_syscall(SYS_renameat, directory, from, directory, to);
+}
+
+int rt_persist_drain_directory(int directory)
+{
+	return (int)rt_syscall(SYS_fsync, directory);
 }

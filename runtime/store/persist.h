@@ -87,7 +87,20 @@ int rt_persist_punch(struct persist_file *file, uint64_t offset, uint64_t length
 /* Makes everything before durable, as `kind` says. */
 int rt_persist_drain(struct persist_file *file);
 
+/* Reads exactly so many bytes, also of a file that is not mapped; -EBADMSG when it ends before. */
+int rt_persist_read(const struct persist_file *file, void *buffer, size_t length, uint64_t offset);
+
 /* Unmaps and closes. */
 void rt_persist_close(struct persist_file *file);
+
+/* ---- the directory; names are relative to it ---- */
+
+/* A new file, or an old one emptied, with these contents, 0600. The contents are durable; the name is after
+ * rt_persist_drain_directory(). */
+int rt_persist_make_file(int directory, const char *name, const void *contents, size_t length);
+int rt_persist_rename(int directory, const char *from, const char *to);
+
+/* Makes the names durable. */
+int rt_persist_drain_directory(int directory);
 
 #endif

@@ -47,7 +47,7 @@ void rt_store_compose_super(unsigned char *bytes, enum store_durability durabili
 static int read_superblock(struct store *store)
 {
 	struct superblock block;
-	int error = rt_store_read_exactly(&store->super, &block, sizeof(block), 0);
+	int error = rt_persist_read(&store->super, &block, sizeof(block), 0);
 	if (error < 0)
 		return rt_store_damaged("super: too short");
 	if (block.magic != SUPERBLOCK_MAGIC)
@@ -72,7 +72,7 @@ static int read_superblock(struct store *store)
 static bool read_record(struct store *store, int page, struct commit_record *record)
 {
 	uint64_t offset = STORE_PAGE_SIZE * (1 + (uint64_t)page);
-	return rt_store_read_exactly(&store->super, record, sizeof(*record), offset) == 0 &&
+	return rt_persist_read(&store->super, record, sizeof(*record), offset) == 0 &&
 	       record->magic == COMMIT_RECORD_MAGIC && record->store_id == store->store_id &&
 	       record->checksum == rt_store_hash(record, offsetof(struct commit_record, checksum));
 }

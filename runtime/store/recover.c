@@ -18,22 +18,6 @@
 #define CHUNK_MEMORY_MIN (256UL << 20)
 #define CHUNK_MEMORY_PER_BYTE 16
 
-int rt_store_read_exactly(const struct persist_file *file, void *buffer, size_t length, uint64_t offset)
-{
-	unsigned char *to = buffer;
-	while (length > 0) {
-		ssize_t got = rt_sys_pread(file->fd, to, length, (off_t)offset);
-		if (got == -EINTR)
-			continue;
-		if (got <= 0)
-			return got < 0 ? (int)got : -EBADMSG;
-		to += got;
-		offset += (uint64_t)got;
-		length -= (size_t)got;
-	}
-	return 0;
-}
-
 static int check_record(const struct store *store)
 {
 	const struct commit_record *record = &store->record;
@@ -75,7 +59,7 @@ static int read_entry(struct store *store, uint64_t number, bool *stale)
 	for (int i = 0; i < 2; i++) {
 		struct index_slot *slot = &store->index_slots[i];
 		uint64_t offset = number * INDEX_ENTRY_BYTES + (uint64_t)i * INDEX_SLOT_BYTES;
-		int error = rt_store_read_exactly(&store->index, slot, sizeof(*slot), offset);
+		int error = rt_persist_read(&store->index, slot, sizeof(*slot), offset);
 		if (error < 0 || !index_slot_is_valid(store, slot))
 			continue;
 		if (slot->epoch > store->record.home_epoch)
@@ -153,7 +137,7 @@ static int hash_tail(struct store *store, const struct tail_link *link, uint64_t
 		uint64_t part = link->length - done;
 		if (part > TAIL_PIECE_BYTES)
 			part = TAIL_PIECE_BYTES;
-		int error = rt_store_read_exactly(&store->log, store->piece, part, link->offset + done);
+		int error = rt_persist_read(&store->log, store->piece, part, link->offset + done);
 		if (error < 0)
 			return error;
 		*hash = rt_store_hash_piece(store->piece, part, *hash);
@@ -185,7 +169,7 @@ int rt_store_verify_tail(struct store *store, const struct tail_link *link, stru
 		return error;
 	if (hash != link->hash)
 		return rt_store_damaged("log: the tail at %lx: checksum differs", link->offset);
-	error = rt_store_read_exactly(&store->log, tail, sizeof(*tail), link->offset);
+	error = rt_persist_read(&store->log, tail, sizeof(*tail), link->offset);
 	if (error < 0)
 		return error;
 	if (tail->magic != EPOCH_TAIL_MAGIC || tail->run_id != store->record.run_id ||
@@ -245,7 +229,7 @@ static int apply_page_rows(struct store *store, uint64_t offset, uint64_t count,
 	struct page_row *rows = (struct page_row *)(void *)store->piece;
 	while (count > 0) {
 		uint64_t part = count < ROWS_PER_READ ? count : ROWS_PER_READ;
-		int error = rt_store_read_exactly(&store->log, rows, part * sizeof(*rows), offset);
+		int error = rt_persist_read(&store->log, rows, part * sizeof(*rows), offset);
 		for (uint64_t i = 0; error == 0 && i < part; i++)
 			error = apply_page_row(store, &rows[i], log_pages);
 		if (error < 0)
@@ -261,7 +245,7 @@ static int apply_drop_rows(struct store *store, uint64_t offset, uint64_t count)
 	struct drop_row *rows = (struct drop_row *)(void *)store->piece;
 	while (count > 0) {
 		uint64_t part = count < DROPS_PER_READ ? count : DROPS_PER_READ;
-		int error = rt_store_read_exactly(&store->log, rows, part * sizeof(*rows), offset);
+		int error = rt_persist_read(&store->log, rows, part * sizeof(*rows), offset);
 		if (error < 0)
 			return error;
 		for (uint64_t i = 0; i < part; i++) {
@@ -279,7 +263,7 @@ static int apply_drop_rows(struct store *store, uint64_t offset, uint64_t count)
 static int apply_tail(struct store *store, const struct tail_link *link)
 {
 	struct epoch_tail tail;
-	int error = rt_store_read_exactly(&store->log, &tail, sizeof(tail), link->offset);
+	int error = rt_persist_read(&store->log, &tail, sizeof(tail), link->offset);
 	if (error < 0)
 		return error;
 	if (!tail_adds_up(&tail, link->length)) /* verified before, but a live store may have changed since */
@@ -319,7 +303,7 @@ static int load_manifest(struct store *store)
 		return error;
 	store->manifest_length = tail.manifest_length;
 	uint64_t end = store->record.tail.offset + store->record.tail.length;
-	return rt_store_read_exactly(&store->log, store->manifest, tail.manifest_length,
+	return rt_persist_read(&store->log, store->manifest, tail.manifest_length,
 				     end - tail.manifest_length);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Creating, opening and closing a store, and the state it records.
+ * Opening and closing a store, and the state it records.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +18,7 @@ const char *rt_store_problem(void)
 	return rt_store_problem_text;
 }
 
-static struct store *new_store(bool writable)
+struct store *rt_store_new(bool writable)
 {
 	struct store *store = rt_memory_map(sizeof(*store));
 	if (store == NULL)
@@ -42,40 +42,6 @@ void rt_store_close(struct store *store)
 	if (store->lock_fd >= 0) /* last: whoever gets the lock finds nothing half written */
 		rt_sys_close(store->lock_fd);
 	rt_memory_unmap(store, sizeof(*store));
-}
-
-/* ---- create ---- */
-
-static int create_in(struct store *store, int directory, enum store_durability durability)
-{
-	int error = rt_store_take_lock(store, directory, 0, true, NULL);
-	uint64_t store_id, run_id;
-	if (error == 0)
-		error = rt_store_random(&store_id);
-	if (error == 0)
-		error = rt_store_random(&run_id);
-	if (error < 0)
-		return error;
-	rt_store_compose_super(store->piece, durability, store_id, run_id);
-	error = rt_store_exists(directory); /* another process may have been faster */
-	return error < 0 ? error : rt_store_make_files(directory, store->piece, SUPER_FILE_BYTES);
-}
-
-int rt_store_create(const char *path, enum store_durability durability)
-{
-	if (durability != STORE_DURABILITY_PROCESS && durability != STORE_DURABILITY_POWER)
-		return -EINVAL;
-	int directory = rt_store_open_directory(path, true);
-	if (directory < 0)
-		return directory;
-	/* Looked at before the lock is: closing the lock file would release a lock this process holds. */
-	int error = rt_store_exists(directory);
-	struct store *store = error < 0 ? NULL : new_store(true);
-	if (error == 0)
-		error = store == NULL ? -ENOMEM : create_in(store, directory, durability);
-	rt_store_close(store);
-	rt_sys_close(directory);
-	return error;
 }
 
 /* ---- open ---- */
@@ -129,7 +95,7 @@ static int try_open(int directory, bool writable, int lowest_fd, struct store **
 		    bool *again)
 {
 	*again = false;
-	struct store *store = new_store(writable);
+	struct store *store = rt_store_new(writable);
 	if (store == NULL)
 		return -ENOMEM;
 	int error = open_in(store, directory, lowest_fd, holder);
