@@ -5,7 +5,7 @@ RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) tools/commo
 	tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
 	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c))) $(BUILD)/tool/tools/restore/blob.o
 RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) runtime/track.c $(wildcard tools/common/*.c) \
-	$(wildcard tools/respct/*.c))
+	$(wildcard tools/respct/*.c tools/respct/crash/*.c))
 
 # Backtraces of crashes, where libdw is there.
 LIBDW := $(shell echo '\#include <elfutils/libdwfl.h>' | $(CC) -E - >/dev/null 2>&1 && echo -ldw -lelf)

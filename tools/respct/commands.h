@@ -9,6 +9,14 @@ int command_ls(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_stat(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_crash(int argc, char **argv);
+
+/* Fills `path` (PATH_MAX bytes) with the file execvp() will take for `name`, and returns 0; failing that an exit status
+ * (EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE), *problem saying why. */
+int find_program(const char *name, char *path, const char **problem);
+
+/* Refuses programs a preloaded library never gets into. */
+void check_program(const char *program);
 
 /* Prints a line about one record of a manifest; nothing when it is malformed. */
 void print_record(struct store *store, uint32_t kind, const void *payload, uint32_t length);

@@ -12,6 +12,7 @@ static const char help[] =
 	"   or: respct inspect STORE\n"
 	"   or: respct stat STORE\n"
 	"   or: respct check\n"
+	"   or: respct crash [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
 	"Run programs so that they survive their own death; respct-restore brings them back.\n"
 	"\n"
 	"  run        run PROGRAM, capturing it many times a second into a store\n"
@@ -19,6 +20,7 @@ static const char help[] =
 	"  inspect    show what the checkpoint in a store holds\n"
 	"  stat       show figures of a store, one \"key: value\" a line\n"
 	"  check      say what this machine can do\n"
+	"  crash      kill PROGRAM again and again, restore it, and say whether it could tell\n"
 	"\n"
 	"`respct COMMAND --help' explains a command. Exit status 125: respct itself failed.\n";
 
@@ -27,7 +29,7 @@ static const struct {
 	int (*function)(int argc, char **argv);
 } commands[] = {
 	{"run", command_run},   {"ls", command_ls},       {"inspect", command_inspect},
-	{"stat", command_stat}, {"check", command_check},
+	{"stat", command_stat}, {"check", command_check}, {"crash", command_crash},
 };
 
 int main(int argc, char **argv)

@@ -98,33 +98,34 @@ static void find_library(char *path)
 	refuse("librespct.so is neither in %s nor in %s/../lib/respct", self, self);
 }
 
-/* The file execvp() will take. Exits 127 or 126 when there is none. */
-static void find_program(const char *name, char *path)
+int find_program(const char *name, char *path, const char **problem)
 {
 	const char *search = getenv("PATH");
 	bool found_unusable = false;
+	struct stat status;
 	if (strchr(name, '/') != NULL) {
 		snprintf(path, PATH_MAX, "%s", name);
-		if (access(path, X_OK) == 0)
-			return;
-		report("%s: %s", name, strerror(errno));
-		exit(errno == ENOENT || errno == ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+		if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+			errno = EISDIR;
+		else if (access(path, X_OK) == 0)
+			return 0;
+		*problem = strerror(errno);
+		return errno == ENOENT || errno == ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 	}
 	char *copy = strdup(search ? search : "/usr/local/bin:/usr/bin:/bin"), *rest = copy;
 	for (char *directory; (directory = strsep(&rest, ":")) != NULL;) {
-		struct stat status;
 		snprintf(path, PATH_MAX, "%s/%s", directory[0] ? directory : ".", name);
 		if (stat(path, &status) < 0 || !S_ISREG(status.st_mode))
 			continue;
 		if (access(path, X_OK) == 0) {
 			free(copy);
-			return;
+			return 0;
 		}
 		found_unusable = true;
 	}
 	free(copy);
-	report("%s: %s", name, found_unusable ? "permission denied" : "command not found");
-	exit(found_unusable ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND);
+	*problem = found_unusable ? "permission denied" : "command not found";
+	return found_unusable ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND;
 }
 
 static bool has_interpreter(int fd, const Elf64_Ehdr *header)
@@ -164,8 +165,7 @@ static void refuse_privileged(const char *path, int fd)
 		refuse("%s: is setuid or setgid: the loader ignores preloaded libraries there", path);
 }
 
-/* Refuses programs a preloaded library never gets into. */
-static void check_program(const char *program)
+void check_program(const char *program)
 {
 	char path[PATH_MAX];
 	Elf64_Ehdr header;
@@ -238,7 +238,12 @@ int command_run(int argc, char **argv)
 	struct options options = {0};
 	char library[PATH_MAX], program[PATH_MAX];
 	parse_arguments(&parser, argc, argv, ARGP_IN_ORDER, &options);
-	find_program(options.program[0], program);
+	const char *problem;
+	int missing = find_program(options.program[0], program, &problem);
+	if (missing != 0) {
+		report("%s: %s", options.program[0], problem);
+		return missing;
+	}
 	check_program(program);
 	find_library(library);
 	choose_store(&options);
