@@ -31,7 +31,7 @@ COMMON := -std=gnu11 -D_GNU_SOURCE -DRESPCT_VERSION='"$(VERSION)"' -I. -Iruntime
 PRELOAD_FLAGS := $(COMMON) -fPIC -fvisibility=hidden -fno-stack-protector -fno-omit-frame-pointer \
 	-ftls-model=initial-exec -fno-plt -fno-strict-aliasing -fexceptions
 
-STORE_SOURCES := $(wildcard runtime/store/*.c) runtime/memory.c runtime/message.c runtime/manifest.c
+STORE_SOURCES := $(wildcard runtime/store/*.c) runtime/fail.c runtime/memory.c runtime/message.c runtime/manifest.c
 RUNTIME_SOURCES := $(wildcard runtime/*.c runtime/capture/*.c runtime/descriptor/*.c runtime/store/*.c runtime/arch/x86_64/*.c)
 RUNTIME_ASSEMBLY := $(wildcard runtime/arch/x86_64/*.S)
 SHIM_SOURCES := $(wildcard shim/*.c)

@@ -12,6 +12,7 @@
 
 #include "arch/x86_64/context.h"
 #include "engine.h"
+#include "fail.h"
 #include "layout.h"
 #include "memory.h"
 #include "message.h"
@@ -53,7 +54,9 @@ static int64_t realtime_ns(void)
 static int capture_stopped(struct engine *engine)
 {
 	int64_t started = rt_monotonic_ns();
-	int result = rt_credentials_follow(engine);
+	int result = rt_fail(RT_FAIL_CHECKPOINT_CAPTURE);
+	if (result == 0)
+		result = rt_credentials_follow(engine);
 	if (result == 0)
 		result = rt_capture_signals(engine);
 	if (result == 0)
@@ -61,11 +64,13 @@ static int capture_stopped(struct engine *engine)
 	int64_t memory_done = rt_monotonic_ns();
 	engine->statistics.memory_ns_total += (uint64_t)(memory_done - started);
 	if (result == 0)
+		result = rt_fail(RT_FAIL_CHECKPOINT_DESCRIBE);
+	if (result == 0)
 		result = rt_capture_process(engine);
 	engine->statistics.process_ns_total += (uint64_t)(rt_monotonic_ns() - memory_done);
 	if (result == 0 && engine->options.verify)
 		rt_verify(engine);
-	return result;
+	return result < 0 ? result : rt_fail(RT_FAIL_CHECKPOINT_CAPTURED);
 }
 
 static void count_parked(struct engine *engine, int64_t parked_ns)
@@ -116,16 +121,19 @@ static int take_checkpoint(struct engine *engine)
 {
 	int result;
 	if (!engine->epoch_open) {
-		if ((result = rt_store_begin(engine->store)) < 0)
+		if ((result = rt_fail(RT_FAIL_CHECKPOINT_BEGIN)) < 0 || (result = rt_store_begin(engine->store)) < 0)
 			return result;
 		engine->epoch_open = true;
 	}
-	if (!engine->recapture && (result = rt_capture_precopy(engine)) < 0)
+	if ((result = rt_fail(RT_FAIL_CHECKPOINT_COPY)) < 0 ||
+	    (!engine->recapture && (result = rt_capture_precopy(engine)) < 0))
 		return result;
-	if ((result = rt_credentials_prepare(engine)) < 0 ||
+	if ((result = rt_fail(RT_FAIL_CHECKPOINT_PREPARE)) < 0 ||
+	    (result = rt_credentials_prepare(engine)) < 0 ||
 	    (result = rt_capture_prepare_advice(engine)) < 0 ||
 	    (result = rt_descriptors_prepare(engine->descriptors)) < 0 ||
-	    (result = rt_store_reserve(engine->store, RESERVE_PAGES)) < 0)
+	    (result = rt_store_reserve(engine->store, RESERVE_PAGES)) < 0 ||
+	    (result = rt_fail(RT_FAIL_CHECKPOINT_STOP)) < 0)
 		return result;
 
 	int64_t parked_at = rt_monotonic_ns();
@@ -138,6 +146,8 @@ static int take_checkpoint(struct engine *engine)
 	count_parked(engine, rt_monotonic_ns() - parked_at);
 
 	if (result == 0)
+		result = rt_fail(RT_FAIL_CHECKPOINT_RESUMED);
+	if (result == 0)
 		result = rt_store_commit(engine->store, engine->manifest.bytes, engine->manifest.length, state_time);
 	if (result < 0)
 		return result;
@@ -149,6 +159,7 @@ static int take_checkpoint(struct engine *engine)
 	rt_credentials_report(engine);
 	report_mappings(engine);
 	report_shared_files(engine);
+	rt_fail(RT_FAIL_CHECKPOINT_DONE);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include <sys/resource.h>
 
+#include "fail.h"
 #include "layout.h"
 #include "sys.h"
 
@@ -103,7 +104,7 @@ static void *map_at(uintptr_t start, size_t bytes)
 void *rt_memory_map(size_t bytes)
 {
 	bytes = RT_PAGE_ALIGN_UP(bytes);
-	uintptr_t start = take_addresses(bytes);
+	uintptr_t start = rt_fail(RT_FAIL_MEMORY_MAP) < 0 ? 0 : take_addresses(bytes);
 	return start ? map_at(start, bytes) : NULL;
 }
 
@@ -121,7 +122,7 @@ void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes)
 	new_bytes = RT_PAGE_ALIGN_UP(new_bytes);
 	if (new_bytes <= old_bytes)
 		return block;
-	uintptr_t start = take_addresses(new_bytes);
+	uintptr_t start = rt_fail(RT_FAIL_MEMORY_GROW) < 0 ? 0 : take_addresses(new_bytes);
 	if (start == 0)
 		return NULL;
 	account((ssize_t)(new_bytes - old_bytes));
@@ -137,10 +138,9 @@ void *rt_memory_map_file(int fd, size_t bytes, off_t offset, int prot, int flags
 {
 	bytes = RT_PAGE_ALIGN_UP(bytes);
 	uintptr_t start = take_addresses(bytes);
-	if (start == 0) {
-		*error = -12; /* ENOMEM */
+	*error = start == 0 ? -12 /* ENOMEM */ : rt_fail(RT_FAIL_MEMORY_FILE);
+	if (*error < 0)
 		return NULL;
-	}
 	if ((flags & MAP_TYPE) == 0)
 		flags |= MAP_SHARED;
 	account((ssize_t)bytes);

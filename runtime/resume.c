@@ -5,6 +5,7 @@
 
 #include "crash.h"
 #include "engine.h"
+#include "fail.h"
 #include "hidden.h"
 #include "layout.h"
 #include "memory.h"
@@ -52,7 +53,8 @@ static int protect_again(struct engine *engine, const char **step)
 		return result;
 	/* Memory is what the store has: nothing is dirty yet. */
 	*step = "tracking";
-	if ((result = rt_track_forget_all(engine->tracker, &engine->regions)) < 0)
+	if ((result = rt_track_forget_all(engine->tracker, &engine->regions)) < 0 ||
+	    (result = rt_fail(RT_FAIL_RESUME_TRACKED)) < 0)
 		return result;
 	touch_own_data();
 	struct region_table captured = engine->captured_regions;
@@ -64,12 +66,16 @@ static int protect_again(struct engine *engine, const char **step)
 	if (rt_advice_locked_future() != 0)
 		rt_syscall(SYS_mlockall, rt_advice_locked_future());
 	*step = "checkpoint thread";
-	return rt_checkpoint_start(engine);
+	if ((result = rt_checkpoint_start(engine)) < 0)
+		return result;
+	return rt_fail(RT_FAIL_RESUME_DONE);
 }
 
 int rt_resume(struct rt_resume *resume)
 {
 	struct store *store;
+	/* What it points to was the dead process's. */
+	rt_fail_setting = NULL;
 	struct engine *engine = rt_engine_make();
 	int holder;
 	resume->problem = "restorer and library are of different versions";
@@ -77,12 +83,22 @@ int rt_resume(struct rt_resume *resume)
 		return -EPROTO;
 	forget_dead_engine(resume);
 	rt_message_accept(resume->stderr_device, resume->stderr_inode);
-	resume->problem = "opening the store";
-	int result = rt_store_open(rt_root.directory, true, rt_hidden_floor(), &store, &holder);
+	resume->problem = "memory";
+	int result = rt_fail_set(&resume->fail);
 	if (result < 0)
 		return result;
+	resume->problem = "beginning";
+	if ((result = rt_fail(RT_FAIL_RESUME_BEGIN)) < 0)
+		return result;
+	resume->problem = "opening the store";
+	if ((result = rt_store_open(rt_root.directory, true, rt_hidden_floor(), &store, &holder)) < 0 ||
+	    (result = rt_fail(RT_FAIL_RESUME_STORE)) < 0)
+		return result;
+	resume->problem = "naming the store's new owner";
 	if ((result = rt_store_set_owner(store, rt_root.pid, rt_process_start_time())) < 0 ||
-	    (result = rt_engine_open(engine, store, &resume->problem)) < 0)
+	    (result = rt_fail(RT_FAIL_RESUME_OWNED)) < 0 ||
+	    (result = rt_engine_open(engine, store, &resume->problem)) < 0 ||
+	    (result = rt_fail(RT_FAIL_RESUME_ENGINE)) < 0)
 		return result;
 	resume->problem = "locking files again";
 	size_t length;

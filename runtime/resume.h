@@ -11,9 +11,10 @@
 
 #include <stdint.h>
 
+#include "fail.h"
 #include "store/store.h"
 
-#define RT_RESUME_VERSION 2
+#define RT_RESUME_VERSION 3
 
 struct rt_resume {
 	uint32_t version; /* RT_RESUME_VERSION of the restorer */
@@ -22,6 +23,7 @@ struct rt_resume {
 	int32_t quiet;
 	uint64_t stderr_device, stderr_inode; /* st_dev, st_ino of what respct-restore has on descriptor 2 */
 	const char *problem; /* out: which step failed */
+	struct rt_fail fail;
 };
 
 /* Starts the runtime in the restored process. 0 or -errno. */

@@ -11,6 +11,7 @@
 
 #include "crash.h"
 #include "daemon.h"
+#include "fail.h"
 #include "hidden.h"
 #include "memory.h"
 #include "message.h"
@@ -72,6 +73,18 @@ static void read_options(void)
 	rt_options.verify = option_set("RESPCT_VERIFY");
 	rt_options.fresh = option_set("RESPCT_FRESH");
 	rt_options.quiet = option_set("RESPCT_QUIET");
+}
+
+static void set_fail_point(void)
+{
+	const char *value = option(RT_FAIL_VARIABLE);
+	struct rt_fail fail;
+	if (value == NULL)
+		return;
+	if (rt_fail_parse(value, &fail) < 0)
+		rt_refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/fail.h has them", RT_FAIL_VARIABLE, value);
+	if (rt_fail_set(&fail) < 0)
+		rt_refuse("%s: no memory", RT_FAIL_VARIABLE);
 }
 
 /*
@@ -257,6 +270,7 @@ void rt_start(void)
 	rt_message_begin();
 	read_options();
 	require_tracking();
+	set_fail_point();
 	if (is_daemon_in_the_making(path, &ancestor))
 		stand_by_for(path, ancestor);
 	else
@@ -274,10 +288,12 @@ void rt_finish(int wait_status)
 
 void rt_end_store(struct engine *engine, int wait_status)
 {
+	rt_fail(RT_FAIL_END_BEGIN);
 	rt_store_set_ended(engine->store, wait_status);
 	char path[PATH_MAX + 8];
 	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
 	rt_syscall(SYS_unlink, path);
+	rt_fail(RT_FAIL_END_DONE);
 }
 
 void rt_prepare_exec(void)
@@ -308,6 +324,7 @@ void rt_leave_child(void)
 		rt_crash_remove();
 	rt_root.engine = rt_root.stopper = NULL;
 	rt_root.wanted = 0;
+	rt_fail_setting = NULL;
 	rt_close_hidden();
 	rt_threads_forget();
 }

@@ -20,7 +20,7 @@ RESTORER_FLAGS := $(COMMON) -O2 -ffreestanding -fPIE -fvisibility=hidden -fno-st
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns -mno-sse
 
 $(BUILD)/restorer.elf: tools/restore/restorer.c tools/restore/restorer_entry.S tools/restore/restorer.lds \
-		tools/restore/plan.h runtime/resume.h runtime/manifest.h runtime/arch/x86_64/context.h
+		tools/restore/plan.h runtime/fail.h runtime/resume.h runtime/manifest.h runtime/arch/x86_64/context.h
 	@mkdir -p $(@D)
 	$(CC) $(RESTORER_FLAGS) -nostdlib -static-pie -Wl,--no-dynamic-linker -Wl,-T,tools/restore/restorer.lds \
 		-Wl,--build-id=none -Wl,-z,norelro -Wl,--no-warn-rwx-segments -o $@ \

@@ -168,9 +168,13 @@ int rt_store_commit(struct store *store, const void *manifest, size_t length, in
 	rt_store_slots_done(store);
 	struct epoch_tail tail;
 	uint64_t bytes = rt_store_tail_length(store, &tail, length);
-	int error = rt_store_log_reach(store, store->log_cursor + bytes);
+	int error = rt_fail(RT_FAIL_COMMIT_BEGIN);
+	if (error == 0)
+		error = rt_store_log_reach(store, store->log_cursor + bytes);
 	if (error == 0)
 		error = rt_store_keep_manifest_room(store, length);
+	if (error == 0)
+		error = rt_fail(RT_FAIL_COMMIT_TAIL);
 	if (error < 0)
 		return error;
 
@@ -186,11 +190,16 @@ int rt_store_commit(struct store *store, const void *manifest, size_t length, in
 	rt_store_write_tail(store, &tail, store->log_cursor, manifest, &record.tail);
 
 	/* All that the record refers to is durable before the record is. */
-	error = rt_persist_drain(&store->log);
+	error = rt_fail(RT_FAIL_COMMIT_DRAIN);
+	if (error == 0)
+		error = rt_persist_drain(&store->log);
+	if (error == 0)
+		error = rt_fail(RT_FAIL_COMMIT_RECORD);
 	if (error == 0)
 		error = rt_store_write_record(store, &record);
 	if (error < 0)
 		return error;
+	rt_fail(RT_FAIL_COMMIT_DONE);
 	note_commit(store, manifest, length);
 	return 0;
 }

@@ -108,15 +108,16 @@ static int write_pages(struct store *store, struct chunk *chunk)
 static int write_all_pages(struct store *store)
 {
 	for (struct chunk *chunk = store->unsettled_chunks; chunk != NULL; chunk = chunk->next_unsettled) {
-		int error = 0;
-		if (chunk->entry == ENTRY_NONE && !rt_store_chunk_is_empty(chunk))
+		int error = rt_fail(RT_FAIL_SETTLE_CHUNK);
+		if (error == 0 && chunk->entry == ENTRY_NONE && !rt_store_chunk_is_empty(chunk))
 			error = rt_store_new_entry(store, &chunk->entry);
 		if (error == 0)
 			error = write_pages(store, chunk);
 		if (error < 0)
 			return error;
 	}
-	return rt_persist_drain(&store->home);
+	int error = rt_fail(RT_FAIL_SETTLE_DRAIN);
+	return error < 0 ? error : rt_persist_drain(&store->home);
 }
 
 /* ---- index slots ---- */
@@ -159,11 +160,15 @@ static int write_stale_slots(struct store *store)
 static int write_index_slots(struct store *store)
 {
 	for (struct chunk *chunk = store->unsettled_chunks; chunk != NULL; chunk = chunk->next_unsettled) {
-		int error = chunk->entry == ENTRY_NONE ? 0 : write_index_slot(store, chunk->entry, chunk);
+		int error = rt_fail(RT_FAIL_SETTLE_SLOT);
+		if (error == 0 && chunk->entry != ENTRY_NONE)
+			error = write_index_slot(store, chunk->entry, chunk);
 		if (error < 0)
 			return error;
 	}
 	int error = write_stale_slots(store);
+	if (error == 0)
+		error = rt_fail(RT_FAIL_SETTLE_INDEX);
 	return error < 0 ? error : rt_persist_drain(&store->index);
 }
 
@@ -291,9 +296,12 @@ static int move_home(struct store *store)
 	record.home_epoch = record.epoch;
 	record.index_entries = store->entry_count;
 	record.flags |= RECORD_HOLES_PENDING;
-	error = write_manifest_record(store, offset, &record);
+	error = rt_fail(RT_FAIL_SETTLE_RECORD);
+	if (error == 0)
+		error = write_manifest_record(store, offset, &record);
 	if (error < 0)
 		return error;
+	rt_fail(RT_FAIL_SETTLE_HOLES);
 	settle_all(store);
 	if (gaps_unknown)
 		rt_store_punch_gaps(store);
@@ -307,6 +315,9 @@ static int rewind_log(struct store *store)
 	uint64_t offset = store->record.tail.offset;
 	if (offset == 0 || offset < manifest_tail_bytes(store))
 		return 0;
+	int error = rt_fail(RT_FAIL_SETTLE_REWIND);
+	if (error < 0)
+		return error;
 	struct commit_record record = store->record;
 	record.flags &= ~(uint32_t)RECORD_HOLES_PENDING;
 	return write_manifest_record(store, 0, &record);
@@ -327,6 +338,8 @@ int rt_store_settle(struct store *store, bool force)
 	int error = rt_store_mirror_record(store);
 	if (error < 0 || (!force && !settle_is_due(store)) || store->record.tail.length == 0)
 		return error;
+	if ((error = rt_fail(RT_FAIL_SETTLE_BEGIN)) < 0)
+		return error;
 	if (store->record.epoch > store->record.home_epoch) {
 		error = move_home(store);
 		if (error == -ENOSPC) {
@@ -339,7 +352,10 @@ int rt_store_settle(struct store *store, bool force)
 		error = rewind_log(store);
 	if (error < 0)
 		return error;
+	rt_fail(RT_FAIL_SETTLE_TRIM);
 	rt_store_log_trim(store, false);
 	store->largest_epoch = 0;
-	return rt_store_mirror_record(store);
+	error = rt_store_mirror_record(store);
+	rt_fail(RT_FAIL_SETTLE_DONE);
+	return error;
 }

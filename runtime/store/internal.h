@@ -11,6 +11,7 @@
 #ifndef RT_STORE_INTERNAL_H
 #define RT_STORE_INTERNAL_H
 
+#include "fail.h"
 #include "format.h"
 #include "message.h"
 #include "persist.h"

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "fail.h"
 #include "memory.h"
 #include "sys.h"
 
@@ -108,6 +109,8 @@ static int map_segment(struct persist_file *file, size_t number)
 {
 	int error = make_room_for_segment(file, number);
 	if (error < 0 || file->segments[number] != NULL)
+		return error;
+	if ((error = rt_fail(RT_FAIL_STORE_MAP)) < 0)
 		return error;
 	int prot = file->writable ? PROT_READ | PROT_WRITE : PROT_READ;
 	off_t offset = (off_t)(number << PERSIST_SEGMENT_SHIFT);
@@ -213,7 +216,9 @@ int rt_persist_write(struct persist_file *file, uint64_t offset, struct iovec *b
 	uint64_t start = offset;
 	advance(&buffers, &count, 0);
 	while (count > 0) {
-		long done = rt_syscall(SYS_pwritev, file->fd, buffers, count, offset, 0);
+		long done = rt_fail(RT_FAIL_STORE_WRITE);
+		if (done == 0)
+			done = rt_syscall(SYS_pwritev, file->fd, buffers, count, offset, 0);
 		if (done == -EINTR)
 			continue;
 		if (done <= 0)
@@ -249,7 +254,9 @@ int rt_persist_grow(struct persist_file *file, uint64_t size)
 {
 	if (size <= file->size)
 		return 0;
-	int error;
+	int error = rt_fail(RT_FAIL_STORE_GROW);
+	if (error < 0)
+		return error;
 	do {
 		error = rt_sys_fallocate(file->fd, 0, (off_t)file->size, (off_t)(size - file->size));
 	} while (error == -EINTR);
@@ -293,7 +300,9 @@ int rt_persist_cut(struct persist_file *file, uint64_t size)
 {
 	if (size >= file->size)
 		return 0;
-	int error = rt_sys_ftruncate(file->fd, (off_t)size);
+	int error = rt_fail(RT_FAIL_STORE_CUT);
+	if (error == 0)
+		error = rt_sys_ftruncate(file->fd, (off_t)size);
 	if (error < 0)
 		return error;
 	uint64_t old_size = file->size;
@@ -307,8 +316,10 @@ int rt_persist_cut(struct persist_file *file, uint64_t size)
 
 int rt_persist_punch(struct persist_file *file, uint64_t offset, uint64_t length)
 {
-	int error = rt_sys_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-				     (off_t)length);
+	int error = rt_fail(RT_FAIL_STORE_PUNCH);
+	if (error == 0)
+		error = rt_sys_fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+					 (off_t)length);
 	if (error < 0)
 		return error;
 	file->needs_sync = true;
@@ -323,6 +334,9 @@ int rt_persist_drain(struct persist_file *file)
 	fence();
 	if (file->kind == PERSIST_PMEM)
 		pmem.drain();
+	int failed = rt_fail(RT_FAIL_STORE_DRAIN);
+	if (failed < 0)
+		return failed;
 	if (file->kind != PERSIST_PROCESS && file->needs_sync) {
 		int error = (int)rt_syscall(SYS_fdatasync, file->fd);
 		if (error < 0)

@@ -100,7 +100,9 @@ static int put_record(struct store *store, int page, const struct commit_record 
 	uint64_t offset = STORE_PAGE_SIZE * (1 + (uint64_t)page);
 	rt_persist_copy(&store->super, offset, record, sizeof(*record));
 	rt_persist_flush(&store->super, offset, sizeof(*record));
-	int error = rt_persist_drain(&store->super);
+	int error = rt_fail(RT_FAIL_RECORD_STORED);
+	if (error == 0)
+		error = rt_persist_drain(&store->super);
 	if (error < 0)
 		store->failed = error;
 	return error;
@@ -119,6 +121,7 @@ int rt_store_write_record(struct store *store, const struct commit_record *recor
 	store->record = next;
 	store->record_page = !store->record_page;
 	store->mirrored = false;
+	rt_fail(RT_FAIL_RECORD_DRAINED);
 	/* Where draining is free, the copy is too. */
 	return store->durability == STORE_DURABILITY_PROCESS ? rt_store_mirror_record(store) : 0;
 }

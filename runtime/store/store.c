@@ -182,6 +182,8 @@ static int empty(struct store *store, enum store_state state, int32_t exit_statu
 	store->phase = PHASE_IDLE;
 	store->log_end = store->log_cursor = store->largest_epoch = 0;
 	store->manifest_length = 0;
+	if (state == STORE_ENDED)
+		rt_fail(RT_FAIL_END_CUT);
 	rt_persist_cut(&store->log, 0);
 	rt_persist_cut(&store->home, 0);
 	rt_persist_cut(&store->index, 0);

@@ -149,7 +149,9 @@ struct undo_record *rt_undo_log_room(struct undo_log *log, size_t bytes, int *er
 {
 	struct persist_file *file = &log->files[log->current];
 	uint64_t start = log->end[log->current];
-	*error = 0;
+	*error = rt_fail(RT_FAIL_UNDO_ROOM);
+	if (*error < 0)
+		return NULL;
 	if (start > log->limit || bytes > log->limit - start)
 		*error = -EFBIG;
 	else if (start + bytes > file->size)
@@ -161,14 +163,21 @@ int rt_undo_log_append(struct undo_log *log, struct undo_record *record)
 {
 	struct persist_file *file = &log->files[log->current];
 	size_t skipped = offsetof(struct undo_record, id);
+	int error = rt_fail(RT_FAIL_UNDO_APPEND);
+	if (error < 0)
+		return error;
 	record->id = log->id;
 	record->generation = log->generation[log->current];
 	record->checksum = rt_store_hash((const char *)record + skipped, record->length - skipped);
 	rt_persist_flush(file, log->end[log->current], record->length);
-	int error = rt_persist_drain(file);
+	error = rt_fail(RT_FAIL_UNDO_DRAIN);
 	if (error == 0)
-		log->end[log->current] += record->length;
-	return error;
+		error = rt_persist_drain(file);
+	if (error < 0)
+		return error;
+	log->end[log->current] += record->length;
+	rt_fail(RT_FAIL_UNDO_SAVED);
+	return 0;
 }
 
 void rt_undo_log_note_loss(struct undo_log *log)

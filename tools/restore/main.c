@@ -23,6 +23,7 @@
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
 #include "directory.h"
+#include "fail.h"
 #include "file_bytes.h"
 #include "image.h"
 #include "process.h"
@@ -130,6 +131,31 @@ static void note_stderr(struct plan *plan)
 	plan->resume.stderr_inode = status.st_ino;
 }
 
+static void reach(enum rt_fail_point point)
+{
+	int result = rt_fail(point);
+	if (result < 0)
+		refuse("%s: %s at %s", directory, strerror(-result), rt_fail_names[point]);
+}
+
+static void set_fail_point(void)
+{
+	const char *value = getenv(RT_FAIL_VARIABLE);
+	static struct rt_fail fail;
+	if (value == NULL || value[0] == '\0')
+		return;
+	if (rt_fail_parse(value, &fail) < 0)
+		refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/fail.h has them", RT_FAIL_VARIABLE, value);
+	rt_fail_setting = &fail;
+}
+
+/* The restored process goes on counting where this one ends. */
+static void hand_on_fail_point(struct plan *plan)
+{
+	if (rt_fail_setting != NULL)
+		plan->resume.fail = *rt_fail_setting;
+}
+
 /* The rest of this process's life: it becomes the old one. */
 static void become(void *argument)
 {
@@ -140,15 +166,22 @@ static void become(void *argument)
 	image_open(&image, directory, 3);
 	int lowest_fd = first_own_descriptor(&image);
 	rt_store_close(image.store);
+	reach(RT_FAIL_RESTORE_OPENED);
 	int lock_fd = lock_store(lowest_fd);
+	reach(RT_FAIL_RESTORE_LOCKED);
 	image_open(&image, directory, lowest_fd);
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
+	reach(RT_FAIL_RESTORE_CHECKED);
 	undo_changes(&image, directory, lowest_fd);
+	reach(RT_FAIL_RESTORE_UNDONE);
 	check_files(&image);
 	write_file_bytes(&image);
+	reach(RT_FAIL_RESTORE_FILES);
 	shared_make(&image, lowest_fd);
+	reach(RT_FAIL_RESTORE_SHARED);
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
+	reach(RT_FAIL_RESTORE_PLANNED);
 	note_stderr(plan);
 	if (session_window_changed(&image))
 		plan->process.pending |= 1UL << (SIGWINCH - 1);
@@ -157,8 +190,11 @@ static void become(void *argument)
 	take_settings(image.process);
 	if (restore_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
 		refuse("%s", problem);
+	reach(RT_FAIL_RESTORE_DESCRIPTORS);
 	shared_put_back(&image);
 	complete_plan(&image, plan);
+	reach(RT_FAIL_RESTORE_ENTER);
+	hand_on_fail_point(plan);
 	enter_restorer(plan);
 }
 
@@ -281,6 +317,7 @@ int main(int argc, char **argv)
 	parse_arguments(&parser, argc, argv, 0, &options);
 	if (realpath(options.directory, directory) == NULL)
 		refuse("%s: %s", options.directory, strerror(errno));
+	set_fail_point();
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;
 	check_processor(&image);

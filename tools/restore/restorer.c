@@ -93,6 +93,13 @@ __attribute__((noreturn)) static void fail(const char *step, uint64_t address, l
 		rt_syscall(SYS_exit_group, EXIT_TOOL_FAILED);
 }
 
+static void reach(struct plan *plan, enum rt_fail_point point)
+{
+	int result = rt_fail_reach(&plan->resume.fail, point, FAIL_REFUSES);
+	if (result < 0)
+		fail("a fail point", 0, result);
+}
+
 /* ---- memory ---- */
 
 static void unmap(uint64_t start, uint64_t end)
@@ -194,10 +201,11 @@ static void map_regions(const struct plan *plan)
 	}
 }
 
-static void load_pages(const struct plan *plan)
+static void load_pages(struct plan *plan)
 {
 	for (uint32_t i = 0; i < plan->load_count; i++) {
 		const struct plan_load *load = &plan->loads[i];
+		reach(plan, RT_FAIL_RESTORER_LOAD);
 		for (uint64_t done = 0; done < load->length;) {
 			ssize_t got = rt_sys_pread(load->fd, (void *)(load->address + done), load->length - done,
 						   (off_t)(load->offset + done));
@@ -616,10 +624,13 @@ static void start_threads(struct plan *plan)
 void restorer_main(struct plan *plan)
 {
 	clear_address_space(plan);
+	reach(plan, RT_FAIL_RESTORER_CLEARED);
 	move_special(plan);
 	map_regions(plan);
 	finish_shared_memory(plan);
+	reach(plan, RT_FAIL_RESTORER_MAPPED);
 	load_pages(plan);
+	reach(plan, RT_FAIL_RESTORER_LOADED);
 	patch_memory(plan);
 	protect_regions(plan);
 	advise(plan);
@@ -633,6 +644,7 @@ void restorer_main(struct plan *plan)
 	set_thread_state(self);
 	make_children(plan);
 	start_threads(plan);
+	reach(plan, RT_FAIL_RESTORER_THREADS);
 
 	int (*resume)(struct rt_resume *) = (int (*)(struct rt_resume *))plan->process.resume_entry;
 	int result = resume(&plan->resume);
@@ -642,6 +654,7 @@ void restorer_main(struct plan *plan)
 	make_signals_pending(plan);
 	set_timers(plan);
 	make_posix_timers(plan);
+	reach(plan, RT_FAIL_RESTORER_GO);
 	*PLAN_OUTCOME = RESTORE_RUNNING;
 	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->go);
@@ -653,6 +666,7 @@ void restorer_main(struct plan *plan)
 	__atomic_store_n(&plan->go, 2, __ATOMIC_RELEASE);
 	futex_wake(&plan->go);
 	rt_syscall(SYS_prctl, PR_SET_PDEATHSIG, plan->process.parent_death_signal, 0, 0, 0);
+	reach(plan, RT_FAIL_RESTORER_GONE);
 	if (self->exited)
 		for (;;)
 			rt_syscall(SYS_exit, 0);

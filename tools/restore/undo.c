@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "common/report.h"
+#include "fail.h"
 #include "restore/descriptors/replaced.h"
 #include "store/undo_log.h"
 
@@ -552,6 +553,9 @@ static void undo_all(struct undoing *undoing)
 		} else if (record->kind == UNDO_REPLACED) {
 			read_replaced(record);
 		} else {
+			int error = rt_fail(RT_FAIL_RESTORE_UNDO);
+			if (error < 0)
+				refuse("cannot undo a change: %s", strerror(-error));
 			undo_one(undoing, left);
 			any = true;
 			if (undoing->renamed)
