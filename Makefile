@@ -3,6 +3,7 @@
 #   all           build/librespct.so, build/respct, build/respct-restore (the default)
 #   demo          memcached survives kill -9, three times; installs what is missing
 #   test          all tests; installs what is missing. test-unit, test-e2e: one half
+#   soak          an hour (SOAK_SECONDS=N) of programs under load, killed every few seconds; looks for growth
 #   bench         the figures of README.md
 #   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
 #   lint          clang-tidy, cppcheck and shellcheck

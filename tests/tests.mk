@@ -60,6 +60,11 @@ $(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
 
+SOAK_SOURCES := $(wildcard tests/soak/*.c) tests/e2e/harness.c
+$(TESTS)/soak: $(SOAK_SOURCES) $(wildcard tests/soak/*.h) tests/e2e/harness.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(SOAK_SOURCES) -o $@
+
 -include $(UNIT_OBJECTS:.o=.d)
 
 # What the real programs are given, where an ordinary user can read it.
@@ -68,7 +73,7 @@ $(TESTS)/programs/%: tests/e2e/programs/%
 	@mkdir -p $(@D)
 	cp $< $@
 
-tests: all $(E2E_PROGRAMS) $(VICTIMS) $(VICTIM_LIBRARIES) $(HELPERS) $(UNIT_TESTS) $(PROGRAM_SCRIPTS)
+tests: all $(E2E_PROGRAMS) $(TESTS)/soak $(VICTIMS) $(VICTIM_LIBRARIES) $(HELPERS) $(UNIT_TESTS) $(PROGRAM_SCRIPTS)
 
 test-packages:
 	@tests/install-packages tests
@@ -85,6 +90,13 @@ test-e2e: test-packages
 	@$(MAKE) --no-print-directory tests
 	@BUILD=$(BUILD) tests/run-tests --filter '[!u]*' $(TEST_OPTIONS)
 
+# An hour unless SOAK_SECONDS says otherwise; SOAK_OPTIONS: see tests/soak/soak.c.
+SOAK_SECONDS ?= 3600
+soak: test-packages
+	@$(MAKE) --no-print-directory tests
+	@mkdir -p $(BUILD)/soak
+	@$(TESTS)/soak --seconds $(SOAK_SECONDS) $(SOAK_OPTIONS)
+
 demo-packages:
 	@tests/install-packages demo
 
@@ -92,4 +104,4 @@ demo: demo-packages
 	@$(MAKE) --no-print-directory all $(TESTS)/memcached_load
 	@BUILD=$(BUILD) demo/demo.sh
 
-.PHONY: tests test test-unit test-e2e test-packages demo demo-packages
+.PHONY: tests test test-unit test-e2e test-packages soak demo demo-packages

@@ -1,9 +1,12 @@
-"""A client of redis-server: redis.py PORT MODE, MODE one of memory, save (with background saves), append (append-only file, rewritten in the background).
+"""A client of redis-server: redis.py PORT MODE [SECONDS], MODE one of memory, save (with background saves), append (append-only file, rewritten in the background).
 
 Writes batches of keys as transactions and counts the batches in a key of their own. When the server was killed and
 restored, the connection is lost: then it connects again, and the server must have exactly the batches up to some
 number, each whole, and no fewer than the last time. In between redis-benchmark loads another database. At the end all
 keys are checked, and what was saved on disk is checked by the server's own tools and loaded by a second server.
+
+Ends after BATCHES batches. With SECONDS it ends after that time, and batches beyond the first BATCHES (fewer then, so
+that there is soon as much data as there will be) write over older ones.
 """
 import os
 import socket
@@ -12,7 +15,12 @@ import sys
 import time
 
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
-BATCHES, KEYS, PATIENCE_S = 600, 100, 60
+DEADLINE = time.monotonic() + int(sys.argv[3]) if len(sys.argv) > 3 else None
+BATCHES, KEYS, PATIENCE_S = 600 if DEADLINE is None else 100, 100, 60
+
+
+def finished(batches):
+    return batches >= BATCHES if DEADLINE is None else time.monotonic() > DEADLINE
 
 
 def value(batch, key):
@@ -83,16 +91,16 @@ def check(connection, least):
     batches = int(connection.ask("GET", "batches") or 0)
     assert batches >= least, (batches, least)
     size = connection.ask("DBSIZE")
-    assert size == batches * KEYS + (batches > 0), (size, batches)
-    for batch in range(batches):
-        values = connection.ask("MGET", *(f"{batch}:{key}" for key in range(KEYS)))
+    assert size == min(batches, BATCHES) * KEYS + (batches > 0), (size, batches)
+    for batch in range(max(0, batches - BATCHES), batches):
+        values = connection.ask("MGET", *(f"{batch % BATCHES}:{key}" for key in range(KEYS)))
         assert values == [value(batch, key) for key in range(KEYS)], batch
     return batches
 
 
 def write(connection, batch):
     commands = [("MULTI",)]
-    commands += [("SET", f"{batch}:{key}", value(batch, key)) for key in range(KEYS)]
+    commands += [("SET", f"{batch % BATCHES}:{key}", value(batch, key)) for key in range(KEYS)]
     commands += [("SET", "batches", batch + 1), ("EXEC",)]
     assert connection.ask_all(commands)[-1] == [b"OK"] * (KEYS + 1)
 
@@ -116,7 +124,7 @@ class Benchmark:
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
                 ["redis-benchmark", "-p", str(PORT), "--dbnum", "1", "-q", "-c", "4", "-n", "2000", "-r", "2000",
-                 "-t", "set,incr,lpush,zadd"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                 "-t", "set,incr,lpush,lpop,zadd"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __enter__(self):
         return self
@@ -134,7 +142,7 @@ def write_all(least):
             connection = connect(("127.0.0.1", PORT))
             try:
                 done = least = check(connection, least)
-                while done < BATCHES:
+                while not finished(done):
                     benchmark.keep_running()
                     write(connection, done)
                     save_in_background(connection, done)
@@ -152,11 +160,11 @@ def save(connection):
     assert connection.ask("SAVE") == b"OK"
 
 
-def check_second_server(arguments):
+def check_second_server(arguments, batches):
     server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", "second", "--save", ""] + arguments,
                               stdout=subprocess.DEVNULL)
     try:
-        assert check(connect("second"), BATCHES) == BATCHES
+        assert check(connect("second"), batches) == batches
     finally:
         server.kill()
         server.wait()
@@ -170,33 +178,35 @@ def stop(connection):
 
 
 def finish(connection):
-    """False when the server was killed meanwhile."""
+    """The number of batches; None when the server was killed meanwhile and does not have them all."""
     try:
-        if check(connection, 0) < BATCHES:
-            return False
+        batches = check(connection, 0)
+        if not finished(batches):
+            return None
         answer = subprocess.run(["redis-cli", "-p", str(PORT), "GET", "batches"], check=True, capture_output=True)
-        assert answer.stdout == b"%d\n" % BATCHES, answer.stdout
+        assert answer.stdout == b"%d\n" % batches, answer.stdout
         if MODE == "save":
             save(connection)
     except ConnectionError:
-        return False
+        return None
     stop(connection)
-    return True
+    return batches
 
 
 def main():
     least = 0
     while True:
         connection, least = write_all(least)
-        if finish(connection):
+        batches = finish(connection)
+        if batches is not None:
             break
     if MODE == "append":
         manifest = os.path.join("appendonlydir", "appendonly.aof.manifest")
         subprocess.run(["redis-check-aof", manifest], check=True, stdout=subprocess.DEVNULL)
-        check_second_server(["--appendonly", "yes"])
+        check_second_server(["--appendonly", "yes"], batches)
     elif MODE == "save":
         subprocess.run(["redis-check-rdb", "dump.rdb"], check=True, stdout=subprocess.DEVNULL)
-        check_second_server([])
+        check_second_server([], batches)
 
 
 main()

@@ -1,0 +1,286 @@
+/* What a protected process and its store occupy; see measure.h. */
+#include "measure.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/layout.h"
+
+#define SAMPLES_JUDGED 9 /* fewer say nothing */
+
+/* What may change without being growth: the program's memory goes up and down with its load, the log with the
+ * pages of an epoch. A leak of a fraction of this for each kill shows in some hundred kills. */
+static const struct {
+	const char *name;
+	int percent;
+	int64_t absolute;
+	bool counted; /* few, and some come and go: the least of a third says how many there always are */
+} limits[MEASURES] = {
+	[IMAGE_RSS] = {"image_rss", 4, 4096, false},
+	[IMAGE_PSS] = {"image_pss", 4, 4096, false},
+	[IMAGE_MAPPINGS] = {"image_mappings", 5, 8, true},
+	[AREA_ANONYMOUS] = {"area_anonymous", 5, 512, false},
+	[AREA_MAPPED] = {"area_mapped", 10, 16384, false},
+	[AREA_MAPPINGS] = {"area_mappings", 0, 2, true},
+	[DESCRIPTORS] = {"descriptors", 0, 0, true},
+	[THREADS] = {"threads", 0, 0, true},
+	[ZOMBIES] = {"zombies", 0, 0, true},
+	[LOG_SIZE] = {"log_size", 25, 16384, false},
+	[LOG_ALLOCATED] = {"log_allocated", 25, 16384, false},
+	[HOME_SIZE] = {"home_size", 5, 8192, false},
+	[HOME_ALLOCATED] = {"home_allocated", 5, 8192, false},
+	[INDEX_SIZE] = {"index_size", 5, 64, false},
+	[INDEX_ALLOCATED] = {"index_allocated", 5, 64, false},
+	[UNDO_SIZE] = {"undo_size", 25, 16384, false},
+	[UNDO_ALLOCATED] = {"undo_allocated", 25, 16384, false},
+	[STORE_FILES] = {"store_files", 0, 2, false},
+	[STORE_ALLOCATED] = {"store_allocated", 10, 32768, false},
+	[PAGES] = {"pages", 0, INT64_MAX, false},
+};
+
+const char *measure_name(enum measure measure)
+{
+	return limits[measure].name;
+}
+
+/* ---- the process ---- */
+
+static FILE *open_proc(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return fopen(path, "re");
+}
+
+/* Adds one line of smaps that belongs to a mapping at `start`. */
+static void add_line(const char *line, uint64_t start, struct sample *sample)
+{
+	bool outside = RT_OUTSIDE_IMAGE(start);
+	long kib;
+
+	if (sscanf(line, "Size: %ld", &kib) == 1) {
+		sample->value[outside ? AREA_MAPPINGS : IMAGE_MAPPINGS]++;
+		if (outside)
+			sample->value[AREA_MAPPED] += kib;
+	} else if (sscanf(line, "Rss: %ld", &kib) == 1 && !outside) {
+		sample->value[IMAGE_RSS] += kib;
+	} else if (sscanf(line, "Pss: %ld", &kib) == 1 && !outside) {
+		sample->value[IMAGE_PSS] += kib;
+	} else if (sscanf(line, "Anonymous: %ld", &kib) == 1 && outside) {
+		sample->value[AREA_ANONYMOUS] += kib;
+	}
+}
+
+static bool measure_memory(pid_t pid, struct sample *sample)
+{
+	FILE *file = open_proc(pid, "smaps");
+	uint64_t start = 0, end, at;
+	char line[PATH_MAX + 128];
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &at, &end) == 2)
+			start = at;
+		else
+			add_line(line, start, sample);
+	}
+	fclose(file);
+	return sample->value[IMAGE_MAPPINGS] > 0;
+}
+
+static int count_entries(const char *path)
+{
+	DIR *directory = opendir(path);
+	struct dirent *entry;
+	int count = 0;
+
+	while (directory && (entry = readdir(directory)))
+		count += entry->d_name[0] != '.';
+	if (directory)
+		closedir(directory);
+	return count;
+}
+
+static int count_in_proc(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return count_entries(path);
+}
+
+/* State and parent of a process; false when it is gone. */
+static bool state_of(pid_t pid, char *state, int *parent)
+{
+	FILE *file = open_proc(pid, "stat");
+	char text[512], *after_name;
+	size_t length;
+
+	if (!file)
+		return false;
+	length = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[length] = '\0';
+	after_name = strrchr(text, ')');
+	return after_name && sscanf(after_name + 1, " %c %d", state, parent) == 2;
+}
+
+static bool is_descendant(pid_t pid)
+{
+	char state;
+	int parent;
+
+	while (pid > 1 && state_of(pid, &state, &parent)) {
+		if (parent == getpid())
+			return true;
+		pid = parent;
+	}
+	return false;
+}
+
+/* Descendants in this state; 0: in any. */
+static int count_descendants(char wanted)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	int count = 0, parent;
+	char state;
+
+	while (proc && (entry = readdir(proc))) {
+		pid_t pid = atoi(entry->d_name);
+
+		count += pid > 0 && state_of(pid, &state, &parent) && (!wanted || state == wanted) &&
+			 is_descendant(pid);
+	}
+	if (proc)
+		closedir(proc);
+	return count;
+}
+
+int measure_descendants(void)
+{
+	return count_descendants(0);
+}
+
+void measure_reap_orphans(pid_t known)
+{
+	siginfo_t dead = {.si_pid = 1};
+
+	while (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) == 0 && dead.si_pid > 0 &&
+	       dead.si_pid != known) {
+		waitpid(dead.si_pid, NULL, 0);
+		dead.si_pid = 0;
+	}
+}
+
+/* ---- the store ---- */
+
+static void add_file(const char *name, const struct stat *status, struct sample *sample)
+{
+	static const struct {
+		const char *prefix;
+		enum measure size, allocated;
+	} kinds[] = {{"log", LOG_SIZE, LOG_ALLOCATED},
+		     {"home", HOME_SIZE, HOME_ALLOCATED},
+		     {"index", INDEX_SIZE, INDEX_ALLOCATED},
+		     {"undo", UNDO_SIZE, UNDO_ALLOCATED}};
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)))
+			continue;
+		sample->value[kinds[i].size] += status->st_size / 1024;
+		sample->value[kinds[i].allocated] += status->st_blocks / 2;
+	}
+	sample->value[STORE_FILES]++;
+	sample->value[STORE_ALLOCATED] += status->st_blocks / 2;
+}
+
+/* All files in it, also those in directories of it (one level). */
+static bool measure_directory(const char *path, int depth, struct sample *sample)
+{
+	DIR *directory = opendir(path);
+	struct dirent *entry;
+	struct stat status;
+	char inside[PATH_MAX];
+
+	if (!directory)
+		return false;
+	while ((entry = readdir(directory))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		snprintf(inside, sizeof(inside), "%s/%s", path, entry->d_name);
+		if (lstat(inside, &status))
+			continue;
+		add_file(entry->d_name, &status, sample);
+		if (S_ISDIR(status.st_mode) && depth < 1)
+			measure_directory(inside, depth + 1, sample);
+	}
+	closedir(directory);
+	return true;
+}
+
+bool measure_take(pid_t pid, const char *store, uint64_t pages, struct sample *sample)
+{
+	memset(sample, 0, sizeof(*sample));
+	sample->value[PAGES] = (int64_t)pages;
+	sample->value[DESCRIPTORS] = count_in_proc(pid, "fd");
+	sample->value[THREADS] = count_in_proc(pid, "task");
+	sample->value[ZOMBIES] = count_descendants('Z');
+	return measure_memory(pid, sample) && measure_directory(store, 0, sample);
+}
+
+/* ---- growth ---- */
+
+static int compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int64_t measure_typical(const struct sample *samples, int count, enum measure measure, int third)
+{
+	int warm_up = count / 5, judged = count - warm_up, size = judged / 3, first, i;
+	int64_t *values, typical;
+
+	if (size < 1)
+		return count > 0 ? samples[count - 1].value[measure] : 0;
+	first = third == 0 ? warm_up : third == 2 ? count - size : warm_up + size;
+	values = calloc((size_t)size, sizeof(*values));
+	if (!values)
+		abort();
+	for (i = 0; i < size; i++)
+		values[i] = samples[first + i].value[measure];
+	qsort(values, (size_t)size, sizeof(*values), compare);
+	typical = values[limits[measure].counted ? 0 : size / 2];
+	free(values);
+	return typical;
+}
+
+int measure_growth(const struct sample *samples, int count, FILE *out)
+{
+	int measure, grown = 0;
+
+	if (count - count / 5 < SAMPLES_JUDGED)
+		return 0;
+	for (measure = 0; measure < PAGES; measure++) {
+		int64_t first = measure_typical(samples, count, measure, 0);
+		int64_t last = measure_typical(samples, count, measure, 2);
+
+		if (last <= first + first * limits[measure].percent / 100 + limits[measure].absolute)
+			continue;
+		fprintf(out, "grew: %s %lld -> %lld\n", limits[measure].name, (long long)first,
+			(long long)last);
+		grown++;
+	}
+	return grown;
+}

@@ -1,0 +1,848 @@
+/*
+ * Keeps programs under respct for a long time, under load, killed every few seconds.
+ *
+ *   soak [--seconds N] [--workload PATTERN] [--record FILE] [--seed S] [--min-ms A --max-ms B]
+ *
+ * The time (3600 s) is shared out to episodes: memcached, Redis (in memory; append-only file) and the
+ * hardest victims, each without and with RESPCT_VERIFY=1 and, when run by root, as root and as an
+ * ordinary user. In an episode one process is killed every few seconds (1 .. 5), restored, and checked by its
+ * client; a victim's output must be that of an undisturbed run of the same work. Just before each kill a
+ * line goes to the record (tab-separated, the first line says what the columns are): what the process and its
+ * store occupy. At the end of an episode nothing may have grown (see measure.h), no process, temporary file,
+ * mount or System V segment may be left, and nothing may have been said on stderr.
+ *
+ * One line for each episode, then one of counts. Exit status: 0 when nothing failed and nothing grew, 1 when
+ * something did, 130 when interrupted (after cleaning up). What a failed episode left is kept in
+ * $RESPCT_FAILED/soak (BUILD/tests/failed/soak).
+ */
+#include "tests/e2e/harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "measure.h"
+#include "outside.h"
+
+#define MILLISECOND 1000000LL
+#define SECOND (1000 * MILLISECOND)
+#define TIMEOUT_NS (180 * SECOND) /* no step takes so long on a busy machine: a hang */
+#define ORDINARY_USER 65534
+#define EPISODES_KEPT 8 /* of failed ones */
+#define KEYS "100000"
+
+static struct {
+	int seconds, minimum_ms, maximum_ms;
+	const char *workload, *record;
+	uint64_t seed;
+} options = {3600, 1000, 5000, "*", NULL, 0};
+
+/* What an episode, a process of its own, tells the one that counts. */
+static struct totals {
+	int kills, episodes, failed, grown, skipped;
+} * totals;
+
+enum kind { VICTIM, MEMCACHED, REDIS };
+
+/* `share` of the time, relative to the others. */
+static const struct workload {
+	const char *name;
+	enum kind kind;
+	int share;
+} workloads[] = {
+	{"memcached", MEMCACHED, 4}, {"redis_memory", REDIS, 4}, {"redis_append", REDIS, 4},
+	{"hard", VICTIM, 2},         {"cpp", VICTIM, 1},         {"thread_churn", VICTIM, 1},
+	{"mappings", VICTIM, 1},     {"malloc", VICTIM, 1},      {"file_overwrite", VICTIM, 1},
+	{"file_rename", VICTIM, 1},  {"tcp_inside", VICTIM, 1},  {"signals", VICTIM, 1},
+	{"children", VICTIM, 1},
+};
+
+#define WORKLOADS (int)(sizeof(workloads) / sizeof(*workloads))
+
+/* ---- one episode; all of this is in its process ---- */
+
+static const struct workload *workload;
+static bool verify;
+static long user;
+static char *name; /* workload and how it is run */
+static char *work, *store, *program_directory, *load_directory, *port, *scale;
+static FILE *log_file, *messages, *record;
+static int error_pipe[2];
+static uint64_t random_state, epoch;
+static int64_t begin_ns, deadline_ns;
+static pid_t client;
+static struct sample *samples;
+static int sample_count, kills;
+
+static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+static double seconds_so_far(void)
+{
+	return (double)(harness_now_ns() - begin_ns) / 1e9;
+}
+
+static void note(const char *format, ...)
+{
+	va_list arguments;
+
+	harness_drain(error_pipe[0], messages);
+	fprintf(log_file, "[%8.3f] ", seconds_so_far());
+	va_start(arguments, format);
+	vfprintf(log_file, format, arguments);
+	va_end(arguments);
+	fputc('\n', log_file);
+	fflush(log_file);
+}
+
+static void clean_up(void)
+{
+	harness_kill_descendants();
+	harness_remove(store);
+	harness_remove(work);
+}
+
+static void fail(const char *format, ...)
+{
+	char reason[512], *directory = harness_failed_directory(harness_format("soak/%s-%d", name, getpid()));
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(reason, sizeof(reason), format, arguments);
+	va_end(arguments);
+	note("FAILED: %s", reason);
+	harness_report_threads(log_file);
+	harness_kill_descendants();
+	harness_drain(error_pipe[0], messages);
+	if (totals->failed++ < EPISODES_KEPT) {
+		harness_copy(work, directory);
+		harness_copy(store, directory);
+	}
+	clean_up();
+	printf("FAILED %s: %s; after %d kills, %.0f s, see %s/log\n", name, reason, kills, seconds_so_far(),
+	       directory);
+	exit(1);
+}
+
+static void give_to_user(const char *path)
+{
+	if (user >= 0 && chown(path, (uid_t)user, (gid_t)user))
+		harness_die("chown %s: %s", path, strerror(errno));
+}
+
+static void make_directory(const char *path)
+{
+	if (mkdir(path, 0755))
+		harness_die("%s: %s", path, strerror(errno));
+	give_to_user(path);
+}
+
+static void make_places(void)
+{
+	const char *base = getenv("TMPDIR");
+
+	work = harness_format("%s/respct-soak-XXXXXX", base ? base : "/var/tmp");
+	if (!mkdtemp(work))
+		harness_die("%s: %s", work, strerror(errno));
+	give_to_user(work);
+	store = access("/dev/shm", W_OK) ? harness_format("%s/store", work)
+					 : harness_format("/dev/shm/%s-store", strrchr(work, '/') + 1);
+	harness_at_death = clean_up;
+	program_directory = harness_format("%s/directory", work);
+	make_directory(program_directory);
+	load_directory = harness_format("%s/load", work);
+	make_directory(load_directory);
+	log_file = fopen(harness_format("%s/log", work), "we");
+	messages = fopen(harness_format("%s/stderr", work), "we");
+	if (!log_file || !messages || pipe2(error_pipe, O_CLOEXEC))
+		harness_die("%s: %s", work, strerror(errno));
+}
+
+/* ---- waiting ---- */
+
+static int64_t watchdog(void)
+{
+	return harness_now_ns() + TIMEOUT_NS;
+}
+
+/* A client that ends badly is the verdict. */
+static void look_at_client(int64_t until_ns)
+{
+	int status;
+
+	if (!client || !harness_wait(client, until_ns, error_pipe[0], messages, &status))
+		return;
+	client = 0;
+	if (status)
+		fail("the client: %s", harness_status_text(status));
+}
+
+/* True when the process ended before `until_ns`. */
+static bool wait_until(pid_t process, int64_t until_ns, int *status)
+{
+	int64_t step_ns;
+
+	do {
+		step_ns = harness_now_ns() + 50 * MILLISECOND;
+		if (harness_wait(process, step_ns < until_ns ? step_ns : until_ns, error_pipe[0], messages,
+				 status))
+			return true;
+		if (workload->kind == REDIS)
+			look_at_client(0);
+	} while (harness_now_ns() < until_ns);
+	return false;
+}
+
+/* ---- processes ---- */
+
+static pid_t start(char *const *arguments, const char *directory, int output, long as_user, bool verified)
+{
+	static int input = -1;
+
+	if (input < 0)
+		input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct launch launch = {arguments,     directory, input,   output < 0 ? error_pipe[1] : output,
+				error_pipe[1], as_user,   verified};
+
+	return harness_start(&launch);
+}
+
+/* The port is below the range the kernel hands out, so that nobody else gets it between two lives. */
+static void choose_port(void)
+{
+	char *arguments[] = {harness_build_path("tests/memcached_load"), "port", NULL};
+	struct launch launch = {arguments, NULL, -1, -1, -1, -1, false};
+	char text[16];
+
+	if (harness_run_and_read(&launch, text, sizeof(text)))
+		fail("no free port");
+	text[strcspn(text, "\n")] = '\0';
+	port = harness_format("%s", text);
+}
+
+/* Runs one command of memcached_load to its end. */
+static void run_load(pid_t server, char *command, char *argument)
+{
+	bool wants_directory = strcmp(command, "wait") != 0;
+	char *arguments[] = {harness_build_path("tests/memcached_load"), command,  port,
+			     wants_directory ? load_directory : NULL,    argument, NULL};
+	int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC), status;
+	pid_t load = start(arguments, NULL, nothing, -1, false);
+	int64_t deadline = watchdog();
+
+	close(nothing);
+	while (!harness_wait(load, harness_now_ns() + 50 * MILLISECOND, error_pipe[0], messages, &status)) {
+		if (harness_now_ns() > deadline)
+			fail("hung: memcached_load %s", command);
+		if (harness_wait(server, 0, error_pipe[0], messages, &status))
+			fail("the server ended: %s", harness_status_text(status));
+	}
+	if (status)
+		fail("memcached_load %s: %s", command, harness_status_text(status));
+}
+
+static void start_client(void)
+{
+	char *memcached[] = {harness_build_path("tests/memcached_load"), "update", port, load_directory,
+			     NULL};
+	char *redis[] = {"python3",
+			 harness_build_path("tests/programs/redis.py"),
+			 port,
+			 workload->kind == REDIS ? strchr(workload->name, '_') + 1 : "",
+			 harness_format("%lld", (long long)((deadline_ns - harness_now_ns()) / SECOND)),
+			 NULL};
+	int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	client = start(workload->kind == REDIS ? redis : memcached, program_directory, nothing,
+		       workload->kind == REDIS ? user : -1, false);
+	close(nothing);
+}
+
+/* What comes after `respct run --store DIR --quiet --`. */
+static char *const *program_arguments(void)
+{
+	static char *arguments[32];
+	char *victim[] = {harness_build_path(harness_format("tests/victims/%s", workload->name)), scale,
+			  NULL};
+	char *memcached[] = {"memcached",
+			     "-l",
+			     "127.0.0.1",
+			     "-p",
+			     port,
+			     "-U",
+			     "0",
+			     "-m",
+			     "1024",
+			     "-M",
+			     "-t",
+			     "4",
+			     getuid() == 0 && user < 0 ? "-u" : NULL,
+			     "nobody",
+			     NULL};
+	char *redis[] = {"redis-server",
+			 "--bind",
+			 "127.0.0.1",
+			 "--port",
+			 port,
+			 "--loglevel",
+			 "warning",
+			 "--logfile",
+			 "server.log",
+			 "--save",
+			 "",
+			 "--io-threads",
+			 "2",
+			 "--io-threads-do-reads",
+			 "yes",
+			 NULL};
+	char *append[] = {"redis-server",
+			  "--bind",
+			  "127.0.0.1",
+			  "--port",
+			  port,
+			  "--loglevel",
+			  "warning",
+			  "--logfile",
+			  "server.log",
+			  "--save",
+			  "",
+			  "--appendonly",
+			  "yes",
+			  "--appendfsync",
+			  "everysec",
+			  "--auto-aof-rewrite-percentage",
+			  "0",
+			  NULL};
+	char **from = workload->kind == VICTIM                  ? victim
+		      : workload->kind == MEMCACHED             ? memcached
+		      : !strcmp(workload->name, "redis_append") ? append
+								: redis;
+	int i;
+
+	for (i = 0; from[i]; i++)
+		arguments[i] = from[i];
+	arguments[i] = NULL;
+	return arguments;
+}
+
+static pid_t start_first_life(int output)
+{
+	char *arguments[64] = {harness_build_path("respct"), "run", "--store", store, "--quiet", "--"};
+	char *const *program = program_arguments();
+	int i;
+
+	for (i = 0; program[i]; i++)
+		arguments[6 + i] = program[i];
+	return start(arguments, program_directory, output, user, verify);
+}
+
+static pid_t start_restored_life(void)
+{
+	char *arguments[] = {harness_build_path("respct-restore"), store, NULL};
+
+	return start(arguments, program_directory, -1, user, verify);
+}
+
+/* ---- a life ---- */
+
+static struct store_view view_store(void)
+{
+	struct store_view view;
+
+	if (!harness_store_view(store, user, &view))
+		memset(&view, 0, sizeof(view));
+	return view;
+}
+
+/* Waits until this life has committed a checkpoint and the store names it. 0 when it ended first. */
+static pid_t wait_for_progress(pid_t process, int *status)
+{
+	int64_t deadline = watchdog();
+	pid_t pid;
+
+	while (view_store().epoch <= epoch || !(pid = harness_store_pid(store))) {
+		if (wait_until(process, harness_now_ns() + 10 * MILLISECOND, status))
+			return 0;
+		if (harness_now_ns() > deadline)
+			fail("hung: no new checkpoint");
+	}
+	return pid;
+}
+
+static void keep_sample(pid_t pid)
+{
+	struct store_view view = view_store();
+	struct sample sample;
+	int i;
+
+	if (!measure_take(pid, store, view.pages, &sample))
+		return;
+	samples = realloc(samples, (size_t)(sample_count + 1) * sizeof(*samples));
+	if (!samples)
+		harness_die("out of memory");
+	samples[sample_count++] = sample;
+	fprintf(record, "%.3f\t%s\t%d\t%llu", (double)time(NULL), name, kills,
+		(unsigned long long)view.epoch);
+	for (i = 0; i < MEASURES; i++)
+		fprintf(record, "\t%lld", (long long)sample.value[i]);
+	fputc('\n', record);
+	fflush(record);
+}
+
+static int64_t random_ns(void)
+{
+	int64_t span = (options.maximum_ms - options.minimum_ms) * MILLISECOND;
+
+	return options.minimum_ms * MILLISECOND +
+	       (span > 0 ? (int64_t)(harness_random(&random_state) % (uint64_t)span) : 0);
+}
+
+/* True when the process was killed; false when it had ended by itself, *status set. */
+static bool kill_process(pid_t process, pid_t pid, int *status)
+{
+	struct store_view view;
+
+	kill(pid, SIGKILL);
+	if (!wait_until(process, watchdog(), status))
+		fail("process %d ran on after SIGKILL to %d, the number in the store", process, pid);
+	view = view_store();
+	if (!strcmp(view.state, "ended")) {
+		note("the kill came when the program had called exit()");
+		*status = 0;
+		return false;
+	}
+	if (!WIFSIGNALED(*status) || WTERMSIG(*status) != SIGKILL)
+		return false;
+	epoch = view.epoch;
+	measure_reap_orphans(client);
+	note("killed %d, epoch %llu", pid, (unsigned long long)epoch);
+	return true;
+}
+
+/* From a start or a restore to the next kill. False when the program ended by itself, *status set. */
+static bool live_until_killed(pid_t process, int *status)
+{
+	int64_t instant = harness_now_ns() + random_ns();
+	pid_t pid = wait_for_progress(process, status);
+
+	if (!pid || wait_until(process, instant, status))
+		return false;
+	keep_sample(pid);
+	return kill_process(process, pid, status);
+}
+
+/* Redis gives descriptors of files it has removed to another thread to close. The README says that of such a
+ * file there is nothing after a restore when it is large. */
+static bool may_be_said(const char *line)
+{
+	return strstr(line, "(deleted)) cannot be restored: a file without a name, more than 1 MiB of it not "
+			    "mapped") ||
+	       strstr(line, "(deleted)) is not restored: it could not be captured");
+}
+
+static void expect_nothing_said(void)
+{
+	static long looked_at;
+	char line[1024];
+	FILE *file;
+
+	harness_drain(error_pipe[0], messages);
+	fflush(messages);
+	file = fopen(harness_format("%s/stderr", work), "re");
+	if (!file || fseek(file, looked_at, SEEK_SET))
+		harness_die("%s/stderr: %s", work, strerror(errno));
+	while (fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (!may_be_said(line))
+			fail("said on stderr: %.300s", line);
+	}
+	looked_at = ftell(file);
+	fclose(file);
+}
+
+static void survived(void)
+{
+	kills++;
+	totals->kills++;
+	expect_nothing_said();
+}
+
+/* ---- servers ---- */
+
+static void stop_server(pid_t server)
+{
+	pid_t pid;
+	int status;
+
+	pid = wait_for_progress(server, &status);
+	if (!pid)
+		fail("the server ended: %s", harness_status_text(status));
+	kill(pid, SIGTERM);
+	if (!wait_until(server, watchdog(), &status))
+		fail("hung: ending after SIGTERM");
+	if (status)
+		fail("after SIGTERM: %s", harness_status_text(status));
+}
+
+static void soak_memcached(void)
+{
+	pid_t server = start_first_life(-1);
+	int64_t commit_time_ns;
+	int status;
+
+	run_load(server, "wait", NULL);
+	run_load(server, "fill", KEYS);
+	while (harness_now_ns() < deadline_ns) {
+		start_client();
+		if (!live_until_killed(server, &status))
+			fail("memcached ended: %s", harness_status_text(status));
+		look_at_client(watchdog());
+		if (client)
+			fail("hung: memcached_load update");
+		commit_time_ns = view_store().commit_time_ns;
+		server = start_restored_life();
+		run_load(server, "wait", NULL);
+		run_load(server, "check", harness_format("%lld", (long long)commit_time_ns));
+		survived();
+	}
+	stop_server(server);
+}
+
+/* The client decides when it is over: it stops the server. */
+static void soak_redis(void)
+{
+	pid_t server = start_first_life(-1);
+	int status;
+	bool killed = true;
+
+	start_client();
+	while (killed && harness_now_ns() < deadline_ns) {
+		killed = live_until_killed(server, &status);
+		if (!killed)
+			break;
+		server = start_restored_life();
+		survived();
+	}
+	if (killed && !wait_until(server, watchdog(), &status))
+		fail("hung: the server does not end");
+	if (status)
+		fail("redis-server: %s", harness_status_text(status));
+	look_at_client(watchdog());
+	if (client)
+		fail("hung: the client, after the server had ended");
+}
+
+/* ---- victims ---- */
+
+static int open_output(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		harness_die("%s: %s", path, strerror(errno));
+	give_to_user(path);
+	return fd;
+}
+
+static void new_program_directory(void)
+{
+	harness_remove(program_directory);
+	make_directory(program_directory);
+}
+
+/* Runs the victim without respct; how long it took. */
+static int64_t run_undisturbed(const char *output_path)
+{
+	char *const *arguments = program_arguments();
+	int64_t started = harness_now_ns();
+	int output = open_output(output_path), status;
+	pid_t victim;
+
+	new_program_directory();
+	victim = start(arguments, program_directory, output, user, false);
+	close(output);
+	if (!wait_until(victim, watchdog(), &status))
+		fail("hung: undisturbed");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		clean_up();
+		exit(77);
+	}
+	if (status)
+		fail("undisturbed: %s", harness_status_text(status));
+	return harness_now_ns() - started;
+}
+
+static bool files_equal(const char *a, const char *b)
+{
+	char *arguments[] = {"cmp", "-s", (char *)a, (char *)b, NULL};
+	struct launch launch = {arguments, NULL, -1, -1, -1, -1, false};
+
+	return harness_run(&launch) == 0;
+}
+
+/* The victim from start to end, killed all the time. */
+static void run_killed(const char *expected)
+{
+	char *output_path = harness_format("%s/output", work);
+	int output = open_output(output_path), status;
+	bool killed;
+	pid_t victim;
+
+	harness_remove(store);
+	new_program_directory();
+	epoch = 0;
+	victim = start_first_life(output);
+	close(output);
+	for (;;) {
+		killed = live_until_killed(victim, &status);
+		if (!killed)
+			break;
+		victim = start_restored_life();
+		survived();
+	}
+	if (status)
+		fail("%s", harness_status_text(status));
+	if (!files_equal(expected, output_path))
+		fail("the output differs from that of the undisturbed run");
+	free(output_path);
+}
+
+/* One run of the victim takes about a quarter of the episode undisturbed. */
+static void soak_victim(void)
+{
+	char *expected = harness_format("%s/expected", work);
+	int64_t wanted = (deadline_ns - harness_now_ns()) / 6, took;
+
+	scale = "100";
+	took = run_undisturbed(expected);
+	scale = harness_format("%lld", (long long)(wanted > took ? 100 * wanted / took : 100));
+	note("undisturbed %lld ms, scale %s", (long long)(took / MILLISECOND), scale);
+	run_undisturbed(expected);
+	while (harness_now_ns() < deadline_ns)
+		run_killed(expected);
+}
+
+/* ---- an episode ---- */
+
+static void judge_growth(void)
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *stream = open_memstream(&text, &length);
+	int grown = measure_growth(samples, sample_count, stream);
+
+	fclose(stream);
+	if (grown > 0)
+		printf("%s: %s", name, text);
+	totals->grown += grown;
+	free(text);
+}
+
+static void print_summary(void)
+{
+	static const enum measure shown[] = {IMAGE_RSS, AREA_ANONYMOUS, DESCRIPTORS, STORE_ALLOCATED};
+	size_t i;
+
+	printf("ok %s (%d kills, %.0f s", name, kills, seconds_so_far());
+	for (i = 0; sample_count > 0 && i < sizeof(shown) / sizeof(*shown); i++)
+		printf(", %s %lld..%lld", measure_name(shown[i]),
+		       (long long)measure_typical(samples, sample_count, shown[i], 0),
+		       (long long)measure_typical(samples, sample_count, shown[i], 2));
+	printf(")\n");
+}
+
+static void run_episode(void)
+{
+	struct outside before, after;
+	char *left;
+
+	setpgid(0, 0); /* so that Ctrl-C comes to the parent alone, which tells us */
+	harness_begin();
+	begin_ns = harness_now_ns();
+	make_places();
+	outside_look(&before);
+	choose_port();
+	note("seed %llu, port %s", (unsigned long long)options.seed, port);
+	if (workload->kind == VICTIM)
+		soak_victim();
+	else if (workload->kind == MEMCACHED)
+		soak_memcached();
+	else
+		soak_redis();
+	expect_nothing_said();
+	outside_look(&after);
+	left = outside_difference(&before, &after, work);
+	if (left)
+		fail("left behind: %s", left);
+	harness_kill_descendants();
+	clean_up();
+	print_summary();
+	judge_growth();
+	exit(0);
+}
+
+/* ---- all of them ---- */
+
+static volatile sig_atomic_t interrupted;
+static volatile pid_t episode;
+
+static void interrupt(int number)
+{
+	interrupted = number;
+	if (episode > 0)
+		kill(episode, SIGTERM);
+}
+
+static const struct option long_options[] = {
+	{"seconds", required_argument, NULL, 't'},
+	{"workload", required_argument, NULL, 'w'},
+	{"record", required_argument, NULL, 'r'},
+	{"seed", required_argument, NULL, 's'},
+	{"min-ms", required_argument, NULL, 'a'},
+	{"max-ms", required_argument, NULL, 'b'},
+	{NULL, 0, NULL, 0},
+};
+
+static void take_option(int option)
+{
+	switch (option) {
+	case 't':
+		options.seconds = atoi(optarg);
+		break;
+	case 'w':
+		options.workload = optarg;
+		break;
+	case 'r':
+		options.record = optarg;
+		break;
+	case 's':
+		options.seed = strtoull(optarg, NULL, 0);
+		break;
+	case 'a':
+		options.minimum_ms = atoi(optarg);
+		break;
+	case 'b':
+		options.maximum_ms = atoi(optarg);
+		break;
+	default:
+		harness_die("usage: soak [options], see soak.c");
+	}
+}
+
+static void open_record(void)
+{
+	int i;
+
+	if (!options.record)
+		options.record = harness_build_path(harness_format("soak/%lld.tsv", (long long)time(NULL)));
+	record = fopen(options.record, "we");
+	if (!record)
+		harness_die("%s: %s", options.record, strerror(errno));
+	fprintf(record, "time\tworkload\tkills\tepoch");
+	for (i = 0; i < MEASURES; i++)
+		fprintf(record, "\t%s", measure_name(i));
+	fputc('\n', record);
+	fflush(record);
+}
+
+static bool chosen(int number)
+{
+	return !fnmatch(options.workload, workloads[number].name, FNM_EXTMATCH);
+}
+
+static int share_of_all(void)
+{
+	int sum = 0, i;
+
+	for (i = 0; i < WORKLOADS; i++)
+		sum += chosen(i) ? workloads[i].share : 0;
+	return sum;
+}
+
+/* Runs one workload in one of the ways, until `end_ns`. */
+static void run_one(int number, int variant, int64_t end_ns)
+{
+	int status;
+
+	workload = &workloads[number];
+	verify = variant % 2;
+	user = variant >= 2 ? ORDINARY_USER : -1;
+	name = harness_format("%s%s%s", workload->name, user >= 0 ? "+user" : "", verify ? "+verify" : "");
+	random_state = options.seed + (uint64_t)number * 4 + (uint64_t)variant;
+	deadline_ns = end_ns;
+	fflush(stdout);
+	totals->episodes++;
+	episode = fork();
+	if (episode < 0)
+		harness_die("fork: %s", strerror(errno));
+	if (episode == 0)
+		run_episode();
+	while (waitpid(episode, &status, 0) < 0 && errno == EINTR)
+		;
+	episode = 0;
+	if (interrupted)
+		return;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		totals->skipped++;
+	else if (!WIFEXITED(status))
+		totals->failed++;
+}
+
+static void run_all(void)
+{
+	int variants = getuid() == 0 ? 4 : 2, shares = share_of_all(), variant, i;
+	int64_t end_ns = harness_now_ns(), unit_ns;
+
+	if (!shares)
+		harness_die("soak: no workload is called %s", options.workload);
+	unit_ns = options.seconds * SECOND / (shares * variants);
+	for (variant = 0; variant < variants; variant++) {
+		for (i = 0; i < WORKLOADS && !interrupted; i++) {
+			if (!chosen(i))
+				continue;
+			/* Who took longer than its share does so at the cost of the next one. */
+			end_ns += workloads[i].share * unit_ns;
+			run_one(i, variant, end_ns);
+		}
+	}
+}
+
+int main(int count, char **arguments)
+{
+	struct sigaction action = {.sa_handler = interrupt};
+	bool good;
+	int option;
+
+	harness_begin();
+	options.seed = (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
+	while ((option = getopt_long(count, arguments, "", long_options, NULL)) != -1)
+		take_option(option);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (totals == MAP_FAILED)
+		harness_die("out of memory");
+	begin_ns = harness_now_ns();
+	open_record();
+	run_all();
+	good = !interrupted && !totals->failed && !totals->grown && totals->kills > 0;
+	printf("%s soak (%.0f s, %d kills survived, %d episodes, %d failed, %d skipped, %d grew; record "
+	       "%s)\n",
+	       good          ? "ok"
+	       : interrupted ? "interrupted"
+			     : "FAILED",
+	       seconds_so_far(), totals->kills, totals->episodes, totals->failed, totals->skipped,
+	       totals->grown, options.record);
+	return interrupted ? 130 : !good;
+}
