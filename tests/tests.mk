@@ -60,10 +60,11 @@ $(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
 
-SOAK_SOURCES := $(wildcard tests/soak/*.c) tests/e2e/harness.c
-$(TESTS)/soak: $(SOAK_SOURCES) $(wildcard tests/soak/*.h) tests/e2e/harness.h
+SOAK := $(wildcard tests/soak/*.c) tests/e2e/harness.c \
+	$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o)
+$(TESTS)/soak: $(SOAK) $(wildcard tests/soak/*.h) tests/e2e/harness.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(TEST_FLAGS) $(SOAK_SOURCES) -o $@
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(SOAK) -o $@
 
 -include $(UNIT_OBJECTS:.o=.d)
 

@@ -2,6 +2,7 @@
 #include "measure.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "runtime/layout.h"
+#include "tests/e2e/harness.h"
 
 #define SAMPLES_JUDGED 9 /* fewer say nothing */
 
@@ -18,30 +20,30 @@
  * pages of an epoch. A leak of a fraction of this for each kill shows in some hundred kills. */
 static const struct {
 	const char *name;
-	int percent;
 	int64_t absolute;
+	short percent;
 	bool counted; /* few, and some come and go: the least of a third says how many there always are */
 } limits[MEASURES] = {
-	[IMAGE_RSS] = {"image_rss", 4, 4096, false},
-	[IMAGE_PSS] = {"image_pss", 4, 4096, false},
-	[IMAGE_MAPPINGS] = {"image_mappings", 5, 8, true},
-	[AREA_ANONYMOUS] = {"area_anonymous", 5, 512, false},
-	[AREA_MAPPED] = {"area_mapped", 10, 16384, false},
-	[AREA_MAPPINGS] = {"area_mappings", 0, 2, true},
+	[IMAGE_RSS] = {"image_rss", 4096, 4, false},
+	[IMAGE_PSS] = {"image_pss", 4096, 4, false},
+	[IMAGE_MAPPINGS] = {"image_mappings", 8, 5, true},
+	[AREA_ANONYMOUS] = {"area_anonymous", 512, 5, false},
+	[AREA_MAPPED] = {"area_mapped", 16384, 10, false},
+	[AREA_MAPPINGS] = {"area_mappings", 2, 0, true},
 	[DESCRIPTORS] = {"descriptors", 0, 0, true},
 	[THREADS] = {"threads", 0, 0, true},
 	[ZOMBIES] = {"zombies", 0, 0, true},
-	[LOG_SIZE] = {"log_size", 25, 16384, false},
-	[LOG_ALLOCATED] = {"log_allocated", 25, 16384, false},
-	[HOME_SIZE] = {"home_size", 5, 8192, false},
-	[HOME_ALLOCATED] = {"home_allocated", 5, 8192, false},
-	[INDEX_SIZE] = {"index_size", 5, 64, false},
-	[INDEX_ALLOCATED] = {"index_allocated", 5, 64, false},
-	[UNDO_SIZE] = {"undo_size", 25, 16384, false},
-	[UNDO_ALLOCATED] = {"undo_allocated", 25, 16384, false},
-	[STORE_FILES] = {"store_files", 0, 2, false},
-	[STORE_ALLOCATED] = {"store_allocated", 10, 32768, false},
-	[PAGES] = {"pages", 0, INT64_MAX, false},
+	[LOG_SIZE] = {"log_size", 16384, 25, false},
+	[LOG_ALLOCATED] = {"log_allocated", 16384, 25, false},
+	[HOME_SIZE] = {"home_size", 8192, 5, false},
+	[HOME_ALLOCATED] = {"home_allocated", 8192, 5, false},
+	[INDEX_SIZE] = {"index_size", 64, 5, false},
+	[INDEX_ALLOCATED] = {"index_allocated", 64, 5, false},
+	[UNDO_SIZE] = {"undo_size", 16384, 25, false},
+	[UNDO_ALLOCATED] = {"undo_allocated", 16384, 25, false},
+	[STORE_FILES] = {"store_files", 2, 0, false},
+	[STORE_ALLOCATED] = {"store_allocated", 32768, 10, false},
+	[PAGES] = {"pages", INT64_MAX, 0, false},
 };
 
 const char *measure_name(enum measure measure)
@@ -133,19 +135,6 @@ static bool state_of(pid_t pid, char *state, int *parent)
 	return after_name && sscanf(after_name + 1, " %c %d", state, parent) == 2;
 }
 
-static bool is_descendant(pid_t pid)
-{
-	char state;
-	int parent;
-
-	while (pid > 1 && state_of(pid, &state, &parent)) {
-		if (parent == getpid())
-			return true;
-		pid = parent;
-	}
-	return false;
-}
-
 /* Descendants in this state; 0: in any. */
 static int count_descendants(char wanted)
 {
@@ -158,7 +147,7 @@ static int count_descendants(char wanted)
 		pid_t pid = atoi(entry->d_name);
 
 		count += pid > 0 && state_of(pid, &state, &parent) && (!wanted || state == wanted) &&
-			 is_descendant(pid);
+			 child_is_ours(pid);
 	}
 	if (proc)
 		closedir(proc);
@@ -195,7 +184,7 @@ static void add_file(const char *name, const struct stat *status, struct sample 
 	size_t i;
 
 	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		if (strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)))
+		if (strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
 			continue;
 		sample->value[kinds[i].size] += status->st_size / 1024;
 		sample->value[kinds[i].allocated] += status->st_blocks / 2;
@@ -204,26 +193,19 @@ static void add_file(const char *name, const struct stat *status, struct sample 
 	sample->value[STORE_ALLOCATED] += status->st_blocks / 2;
 }
 
-/* All files in it, also those in directories of it (one level). */
-static bool measure_directory(const char *path, int depth, struct sample *sample)
+/* All files in it; a store has no directories. */
+static bool measure_directory(const char *path, struct sample *sample)
 {
 	DIR *directory = opendir(path);
 	struct dirent *entry;
 	struct stat status;
-	char inside[PATH_MAX];
 
 	if (!directory)
 		return false;
-	while ((entry = readdir(directory))) {
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		snprintf(inside, sizeof(inside), "%s/%s", path, entry->d_name);
-		if (lstat(inside, &status))
-			continue;
-		add_file(entry->d_name, &status, sample);
-		if (S_ISDIR(status.st_mode) && depth < 1)
-			measure_directory(inside, depth + 1, sample);
-	}
+	while ((entry = readdir(directory)))
+		if (!fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISREG(status.st_mode))
+			add_file(entry->d_name, &status, sample);
 	closedir(directory);
 	return true;
 }
@@ -235,7 +217,7 @@ bool measure_take(pid_t pid, const char *store, uint64_t pages, struct sample *s
 	sample->value[DESCRIPTORS] = count_in_proc(pid, "fd");
 	sample->value[THREADS] = count_in_proc(pid, "task");
 	sample->value[ZOMBIES] = count_descendants('Z');
-	return measure_memory(pid, sample) && measure_directory(store, 0, sample);
+	return measure_memory(pid, sample) && measure_directory(store, sample);
 }
 
 /* ---- growth ---- */

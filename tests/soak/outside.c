@@ -2,16 +2,25 @@
 #include "outside.h"
 
 #include <dirent.h>
+#include <fnmatch.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "measure.h"
 #include "tests/e2e/harness.h"
 
 #define PATIENCE 20 /* seconds for what is about to end */
+
+void outside_keep_apart(void)
+{
+	if (unshare(CLONE_NEWNS | CLONE_NEWIPC) == 0)
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
 
 static int count_mounts(void)
 {
@@ -38,11 +47,10 @@ static int count_segments(void)
 	return count;
 }
 
-/* Stores and directories of other tests, which may run at the same time, are not what we look for. */
+/* As the tools name them; other tests, which may run at the same time, give theirs longer names. */
 static bool is_temporary(const char *name)
 {
-	return strstr(name, "respct") && strncmp(name, "respct-test-", 12) &&
-	       strncmp(name, "respct-build-", 13);
+	return fnmatch("respct-??????", name, 0) == 0 || fnmatch(".respct-*", name, FNM_PERIOD) == 0;
 }
 
 static void look_into(struct outside *outside, const char *path)
@@ -52,12 +60,12 @@ static void look_into(struct outside *outside, const char *path)
 
 	while (directory && (entry = readdir(directory)))
 		if (is_temporary(entry->d_name) && outside->names < OUTSIDE_NAMES)
-			outside->name[outside->names++] = harness_format("%s/%s", path, entry->d_name);
+			outside->name[outside->names++] = format_text("%s/%s", path, entry->d_name);
 	if (directory)
 		closedir(directory);
 }
 
-void outside_look(struct outside *outside)
+void outside_look(const char *directory, struct outside *outside)
 {
 	memset(outside, 0, sizeof(*outside));
 	outside->mounts = count_mounts();
@@ -65,6 +73,7 @@ void outside_look(struct outside *outside)
 	look_into(outside, "/tmp");
 	look_into(outside, "/var/tmp");
 	look_into(outside, "/dev/shm");
+	look_into(outside, directory);
 }
 
 static bool is_in(const struct outside *outside, const char *name)
@@ -77,33 +86,35 @@ static bool is_in(const struct outside *outside, const char *name)
 	return false;
 }
 
-static char *find_difference(const struct outside *before, const struct outside *after, const char *own)
+static char *find_difference(const struct outside *before, const struct outside *after)
 {
 	int i, processes = measure_descendants();
 
 	if (processes > 0)
-		return harness_format("%d processes", processes);
+		return format_text("%d processes", processes);
 	if (after->mounts > before->mounts)
-		return harness_format("%d mounts", after->mounts - before->mounts);
+		return format_text("%d mounts", after->mounts - before->mounts);
 	if (after->segments > before->segments)
-		return harness_format("%d System V segments", after->segments - before->segments);
+		return format_text("%d System V segments", after->segments - before->segments);
 	for (i = 0; i < after->names; i++)
-		if (!is_in(before, after->name[i]) && !strstr(after->name[i], own))
+		if (!is_in(before, after->name[i]))
 			return after->name[i];
 	return NULL;
 }
 
-char *outside_difference(const struct outside *before, struct outside *after, const char *own)
+char *outside_difference(const char *directory, const struct outside *before)
 {
-	const char *own_name = strrchr(own, '/') + 1;
-	char *difference = find_difference(before, after, own_name);
+	static struct outside after;
+	char *difference = NULL;
 	int waited;
 
-	for (waited = 0; difference && waited < PATIENCE; waited++) {
-		sleep(1);
+	for (waited = 0; waited < PATIENCE; waited++) {
 		measure_reap_orphans(0);
-		outside_look(after);
-		difference = find_difference(before, after, own_name);
+		outside_look(directory, &after);
+		difference = find_difference(before, &after);
+		if (!difference)
+			break;
+		sleep(1);
 	}
 	return difference;
 }

@@ -12,10 +12,14 @@ struct outside {
 	char *name[OUTSIDE_NAMES];
 };
 
-void outside_look(struct outside *outside);
+/* Where that is permitted, what others mount and which segments they have is from now on not seen. */
+void outside_keep_apart(void);
 
-/* What is there after and was not before, in words, `own` and what is in it left out; NULL: nothing. What is
- * about to go (processes ending) has some seconds for it. */
-char *outside_difference(const struct outside *before, struct outside *after, const char *own);
+/* `directory` is looked into, too. */
+void outside_look(const char *directory, struct outside *outside);
+
+/* What is there now and was not before, in words; NULL: nothing. What is about to go (processes ending) has
+ * some seconds for it. */
+char *outside_difference(const char *directory, const struct outside *before);
 
 #endif

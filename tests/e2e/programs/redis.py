@@ -20,7 +20,7 @@ BATCHES, KEYS, PATIENCE_S = 600 if DEADLINE is None else 100, 100, 60
 
 
 def finished(batches):
-    return batches >= BATCHES if DEADLINE is None else time.monotonic() > DEADLINE
+    return batches >= BATCHES if DEADLINE is None else batches > 0 and time.monotonic() > DEADLINE
 
 
 def value(batch, key):
