@@ -33,7 +33,8 @@ PRELOAD_FLAGS := $(COMMON) -fPIC -fvisibility=hidden -fno-stack-protector -fno-o
 	-ftls-model=initial-exec -fno-plt -fno-strict-aliasing -fexceptions
 
 STORE_SOURCES := $(wildcard runtime/store/*.c) runtime/fail.c runtime/memory.c runtime/message.c runtime/manifest.c
-RUNTIME_SOURCES := $(wildcard runtime/*.c runtime/capture/*.c runtime/descriptor/*.c runtime/store/*.c runtime/arch/x86_64/*.c)
+TRACK_SOURCES := $(wildcard runtime/track/*.c)
+RUNTIME_SOURCES := $(wildcard runtime/*.c runtime/capture/*.c runtime/descriptor/*.c runtime/store/*.c runtime/arch/x86_64/*.c) $(TRACK_SOURCES)
 RUNTIME_ASSEMBLY := $(wildcard runtime/arch/x86_64/*.S)
 SHIM_SOURCES := $(wildcard shim/*.c)
 PRELOAD_OBJECTS := $(patsubst %.c,$(BUILD)/preload/%.o,$(RUNTIME_SOURCES) $(SHIM_SOURCES)) \

@@ -258,8 +258,12 @@ static int64_t next_time(const struct engine *engine, int64_t started)
 	if (engine->stuck > 0)
 		interval = STUCK_FACTOR * (rt_monotonic_ns() - started);
 	int64_t next = started + interval;
-	/* However long a checkpoint takes, the program gets some of the time undisturbed. */
-	int64_t earliest = rt_monotonic_ns() + interval / 8;
+	/* However long a checkpoint takes, the program gets some of the time undisturbed: half of it, where pages
+	 * are compared in the stop. */
+	int64_t now = rt_monotonic_ns(), rest = interval / 8;
+	if (!rt_track_is_exact(engine->tracker) && rest < now - started)
+		rest = now - started;
+	int64_t earliest = now + rest;
 	return next > earliest ? next : earliest;
 }
 

@@ -33,9 +33,12 @@ static int open_descriptors(struct engine *engine, const char **step)
 	for (unsigned i = 0; i < sizeof(results) / sizeof(results[0]); i++)
 		if (results[i] < 0)
 			return results[i];
-	*step = "userfaultfd";
-	engine->uffd = rt_hide(rt_track_open_uffd());
-	return engine->uffd < 0 ? engine->uffd : 0;
+	*step = rt_track_description(engine->options.track);
+	int result = rt_track_open_control(engine->options.track, &engine->control_fd);
+	if (result < 0 || engine->control_fd < 0)
+		return result;
+	engine->control_fd = rt_hide(engine->control_fd);
+	return engine->control_fd < 0 ? engine->control_fd : 0;
 }
 
 static void hide_store(struct engine *engine)
@@ -123,8 +126,10 @@ int rt_engine_open(struct engine *engine, struct store *store, const char **step
 	if ((result = rt_capture_facts(engine)) < 0)
 		return result;
 	*step = "tracker";
-	if ((result = rt_track_open(engine->pagemap_fd, engine->uffd, &engine->tracker)) < 0)
+	struct rt_track_files files = {engine->pagemap_fd, engine->memory_fd, engine->control_fd};
+	if ((result = rt_track_open(engine->options.track, &files, &engine->tracker)) < 0)
 		return result;
+	engine->statistics.track = engine->options.track;
 	engine->undo = rt_undo_start(engine);
 	return 0;
 }

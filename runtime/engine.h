@@ -21,6 +21,7 @@ struct engine_options {
 	int64_t interval_ns;
 	enum store_durability durability;
 	int signal;
+	enum rt_track_kind track; /* chosen: never RT_TRACK_ANY while protected */
 	bool verify;  /* RESPCT_VERIFY: prove every checkpoint before its commit */
 	bool fresh;   /* overwrite a crashed run */
 	bool quiet;   /* no line at start */
@@ -70,6 +71,7 @@ struct engine_statistics {
 	uint64_t stragglers;   /* threads captured by signal */
 	uint64_t stops;        /* stops so far; parked_ns[] has the last ones, nanoseconds */
 	uint32_t parked_ns[PARKED_SAMPLES];
+	uint32_t track; /* enum rt_track_kind */
 };
 
 /* What was asked for memory, by address. */
@@ -142,6 +144,7 @@ struct engine {
 	struct process_facts *facts;
 	struct process_credentials *credentials;
 	char *look_stack;   /* of a thread that looks at another one, in a stop that takes long; NULL: none was needed */
+	char *compare_buffer; /* pages copied before the stop, to be compared; NULL: none were yet */
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
 
 	/* --- crash.c: written by the thread that crashes --- */
@@ -152,7 +155,8 @@ struct engine {
 	int task_dir, fd_dir, fdinfo_dir;
 	int status_fd; /* /proc/self/status: the main thread's */
 	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
-	int maps_fd, pagemap_fd, memory_fd, uffd;
+	int maps_fd, pagemap_fd, memory_fd;
+	int control_fd; /* of the tracker; negative: it needs none */
 	int smaps_fd; /* negative: this kernel does not have it */
 	int lock_fd, statistics_fd, crash_fd;
 	int oom_fd; /* /proc/self/oom_score_adj; negative: there is none */

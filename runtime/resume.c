@@ -83,6 +83,7 @@ int rt_resume(struct rt_resume *resume)
 		return -EPROTO;
 	forget_dead_engine(resume);
 	rt_message_accept(resume->stderr_device, resume->stderr_inode);
+	rt_options.track = resume->track;
 	resume->problem = "memory";
 	int result = rt_fail_set(&resume->fail);
 	if (result < 0)

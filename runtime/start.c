@@ -124,10 +124,15 @@ static bool is_ancestor(int pid)
 	return false;
 }
 
-static void require_tracking(void)
+static void choose_tracking(void)
 {
-	const char *step = "";
-	int result = rt_track_self_test(&step);
+	const char *step = "", *name = option(RT_TRACK_VARIABLE);
+	enum rt_track_kind wanted = rt_track_named(name);
+	if (wanted == RT_TRACK_KINDS)
+		rt_refuse(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
+	int result = rt_track_choose(wanted, &rt_options.track, &step);
+	if (result < 0 && wanted != RT_TRACK_ANY)
+		rt_refuse(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, rt_error_text(result));
 	if (result < 0)
 		rt_refuse("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
 }
@@ -269,7 +274,7 @@ void rt_start(void)
 	int ancestor;
 	rt_message_begin();
 	read_options();
-	require_tracking();
+	choose_tracking();
 	set_fail_point();
 	if (is_daemon_in_the_making(path, &ancestor))
 		stand_by_for(path, ancestor);

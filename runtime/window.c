@@ -54,14 +54,35 @@ void *rt_window_map(enum rt_window_part which, size_t length, int prot, int flag
 	return MAP_FAILED;
 }
 
-void rt_new_mapping(const void *start, size_t length)
+/* With all signals blocked. */
+static void register_mapping(const void *start, size_t length, bool moved)
 {
 	const struct engine *engine = __atomic_load_n(&rt_root.engine, __ATOMIC_ACQUIRE);
-	if (engine == NULL || !rt_is_protected())
-		return;
+	if (engine != NULL && rt_is_protected())
+		rt_track_register(engine->tracker, start, length, moved);
+}
+
+void rt_new_mapping(const void *start, size_t length)
+{
 	/* A stop between its two steps would find the mapping registered and its pages not yet written. */
-	uint64_t all = ~0UL, mask;
+	uint64_t mask = rt_block_stops();
+	register_mapping(start, length, false);
+	rt_unblock_stops(mask);
+}
+
+void rt_moved_mapping(const void *start, size_t length)
+{
+	register_mapping(start, length, true);
+}
+
+uint64_t rt_block_stops(void)
+{
+	uint64_t all = ~0UL, mask = 0;
 	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
-	rt_track_register(engine->uffd, start, length);
+	return mask;
+}
+
+void rt_unblock_stops(uint64_t mask)
+{
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 }

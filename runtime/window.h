@@ -6,6 +6,7 @@
 #define RT_WINDOW_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum rt_window_part { RT_WINDOW_HEAP, RT_WINDOW_MAPS, RT_WINDOW_STACKS };
@@ -15,5 +16,11 @@ void *rt_window_map(enum rt_window_part which, size_t length, int prot, int flag
 
 /* Memory was mapped that the program does not know yet: tracked from now on. errno is kept. */
 void rt_new_mapping(const void *start, size_t length);
+
+/* Memory was moved there with its contents, and no stop may fall between the move and this call: it is made between
+ * rt_block_stops() and rt_unblock_stops(), which takes the result of the first. errno is kept. */
+void rt_moved_mapping(const void *start, size_t length);
+uint64_t rt_block_stops(void);
+void rt_unblock_stops(uint64_t mask);
 
 #endif

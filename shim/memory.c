@@ -59,9 +59,11 @@ SHIM_EXPORT void *mremap(void *address, size_t old_length, size_t new_length, in
 		wanted = va_arg(list, void *);
 		va_end(list);
 	}
+	uint64_t mask = rt_block_stops();
 	void *block = SHIM_NEXT(mremap)(address, old_length, new_length, flags, wanted);
 	if (block != MAP_FAILED && block != address)
-		rt_new_mapping(block, new_length);
+		rt_moved_mapping(block, new_length);
+	rt_unblock_stops(mask);
 	return block;
 }
 

@@ -111,8 +111,40 @@ static size_t copy_running_pages(const uint64_t *pages, size_t count, void *slot
 	return copied < 0 ? 0 : (size_t)copied / RT_PAGE_SIZE;
 }
 
+static char *compare_buffer(struct engine *engine)
+{
+	if (engine->compare_buffer == NULL)
+		engine->compare_buffer = rt_memory_map(BATCH_PAGES * RT_PAGE_SIZE);
+	return engine->compare_buffer;
+}
+
+/* Where a scan leaves dirty what it reports, the same pages come again and again: only news is appended. */
+static int flush_different(struct precopy *precopy)
+{
+	struct engine *engine = precopy->engine;
+	char *copies = compare_buffer(engine);
+	int result = copies != NULL ? 0 : -ENOMEM;
+	for (size_t done = 0; done < precopy->count && result == 0;) {
+		size_t copied = copy_running_pages(precopy->pages + done, precopy->count - done, copies);
+		for (size_t i = 0; i < copied && result == 0; i++) {
+			uint64_t page = precopy->pages[done + i];
+			const void *stored = rt_store_page(engine->store, page);
+			if (stored != NULL && memcmp(stored, copies + i * RT_PAGE_SIZE, RT_PAGE_SIZE) == 0)
+				continue;
+			result = rt_store_append(engine->store, page, copies + i * RT_PAGE_SIZE);
+			engine->statistics.pages_precopied++;
+		}
+		/* The first that was not copied cannot be read: the stop will see. */
+		done += copied + 1;
+	}
+	precopy->count = 0;
+	return result;
+}
+
 static int flush_batch(struct precopy *precopy)
 {
+	if (!rt_track_cleans(precopy->engine->tracker))
+		return flush_different(precopy);
 	struct engine *engine = precopy->engine;
 	size_t done = 0;
 	int result = 0;
@@ -162,7 +194,7 @@ int rt_capture_precopy(struct engine *engine)
 		result = rt_track_scan_dirty(engine->tracker, &engine->regions, precopy_range, &precopy);
 		if (result == 0)
 			result = flush_batch(&precopy);
-		if (engine->statistics.pages_precopied - before < MANY_PAGES)
+		if (engine->statistics.pages_precopied - before < MANY_PAGES || !rt_track_cleans(engine->tracker))
 			break;
 	}
 	return result;
@@ -214,6 +246,7 @@ static int append_if_different(struct engine *engine, const struct region *regio
 		return give_up_page(engine, region, page, result);
 	if (memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)
 		return 0;
+	engine->statistics.pages_written++;
 	return rt_store_append(engine->store, page, engine->copy_buffer);
 }
 
@@ -289,7 +322,8 @@ static int capture_range(void *context, const struct region *region, uint64_t st
 		return -ENOMEM;
 	if (!rt_track_has_contents(region, categories))
 		return region->capture_all ? 0 : rt_store_drop(engine->store, start, end);
-	if (engine->recapture || (rt_region_is_shared_memory(region) && (categories & PAGE_IS_WRITTEN)))
+	bool may_be_unchanged = rt_region_is_shared_memory(region) || !rt_track_is_exact(engine->tracker);
+	if (engine->recapture || (may_be_unchanged && (categories & PAGE_IS_WRITTEN)))
 		return compare_range(engine, region, start, end);
 	if (categories & PAGE_IS_WRITTEN)
 		return append_range(engine, region, start, end);
@@ -373,7 +407,7 @@ int rt_capture_residue(struct engine *engine)
 	if (result < 0 || (result = drop_gaps(engine)) < 0 ||
 	    (result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
 	    (result = capture_missed(engine)) < 0 || (result = capture_whole_regions(engine)) < 0 ||
-	    (result = capture_vdso(engine)) < 0)
+	    (result = capture_vdso(engine)) < 0 || (result = rt_track_captured(engine->tracker)) < 0)
 		return result;
 	engine->recapture = false;
 	return 0;

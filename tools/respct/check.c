@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -19,13 +20,21 @@
 
 static bool check_tracking(void)
 {
-	const char *step = "";
-	int result = rt_track_self_test(&step);
+	const char *step = "", *name = getenv(RT_TRACK_VARIABLE);
+	enum rt_track_kind wanted = rt_track_named(name), kind;
+	if (wanted == RT_TRACK_KINDS)
+		refuse(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
+	int result = rt_track_choose(wanted, &kind, &step);
 	if (result == 0)
-		printf("tracking: userfaultfd WP_ASYNC + PAGEMAP_SCAN\n");
+		printf("tracking: %s: %s\n", rt_track_name(kind), rt_track_description(kind));
 	else
 		printf("tracking: none: %s: %s\n", step, rt_error_text(result));
-	return result == 0;
+	if (wanted != RT_TRACK_ANY)
+		return result == 0;
+	for (enum rt_track_kind better = RT_TRACK_ANY + 1; better < kind; better++)
+		if ((result = rt_track_self_test(better, &step)) < 0)
+			printf("tracking: not %s: %s: %s\n", rt_track_name(better), step, rt_error_text(result));
+	return kind != RT_TRACK_ANY;
 }
 
 /* Tries to create a child, which ends at once. */

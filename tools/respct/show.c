@@ -86,20 +86,27 @@ static int compare_samples(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void print_statistics(const char *directory)
+/* Of the process that wrote the store last. */
+static bool read_statistics(const char *directory, struct engine_statistics *statistics)
 {
-	static struct engine_statistics statistics;
 	char path[PATH_MAX];
 	snprintf(path, sizeof(path), "%s/statistics", directory);
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return;
-	ssize_t got = read(fd, &statistics, sizeof(statistics));
+		return false;
+	ssize_t got = read(fd, statistics, sizeof(*statistics));
 	close(fd);
-	if (got != (ssize_t)sizeof(statistics) || statistics.stops == 0)
+	return got == (ssize_t)sizeof(*statistics) && statistics->stops > 0;
+}
+
+static void print_statistics(const char *directory)
+{
+	static struct engine_statistics statistics;
+	if (!read_statistics(directory, &statistics))
 		return;
 	uint64_t samples = statistics.stops < PARKED_SAMPLES ? statistics.stops : PARKED_SAMPLES;
 	qsort(statistics.parked_ns, samples, sizeof(uint32_t), compare_samples);
+	printf("tracking: %s\n", rt_track_name((enum rt_track_kind)statistics.track));
 	printf("checkpoints: %lu\n", (unsigned long)statistics.checkpoints);
 	printf("abandoned: %lu\n", (unsigned long)statistics.abandoned);
 	printf("pages_written: %lu\n", (unsigned long)(statistics.pages_written + statistics.pages_precopied));
@@ -274,6 +281,11 @@ int command_inspect(int argc, char **argv)
 	rt_store_status(store, &status);
 	printf("state %s, epoch %lu, %lu pages, all checksums right\n", state_name(status.state),
 	       (unsigned long)status.epoch, (unsigned long)status.page_count);
+	static struct engine_statistics statistics;
+	printf("durability %s, %s persistent memory, tracking by %s\n",
+	       status.durability == STORE_DURABILITY_POWER ? "power" : "process", status.is_pmem ? "on" : "not on",
+	       read_statistics(options.directory, &statistics) ? rt_track_name((enum rt_track_kind)statistics.track)
+							       : "what is not known");
 	print_crash(options.directory, &status);
 	struct manifest_reader reader = {0};
 	reader.bytes = rt_store_manifest(store, &reader.length);

@@ -30,6 +30,7 @@
 #include "undo.h"
 #include "session.h"
 #include "shared.h"
+#include "track.h"
 
 #define TEST_PROCESSOR "RESPCT_TEST_PROCESSOR_WITHOUT" /* pretends that this feature is missing */
 #define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
@@ -156,6 +157,21 @@ static void hand_on_fail_point(struct plan *plan)
 		plan->resume.fail = *rt_fail_setting;
 }
 
+/* How the restored process will find what it writes: as the kernel here can, not the one of the checkpoint. */
+static enum rt_track_kind choose_tracking(void)
+{
+	const char *step = "", *name = getenv(RT_TRACK_VARIABLE);
+	enum rt_track_kind wanted = rt_track_named(name), kind;
+	if (wanted == RT_TRACK_KINDS)
+		refuse(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
+	int result = rt_track_choose(wanted, &kind, &step);
+	if (result < 0 && wanted != RT_TRACK_ANY)
+		refuse(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, strerror(-result));
+	if (result < 0)
+		refuse("this kernel cannot track memory: %s: %s", step, strerror(-result));
+	return kind;
+}
+
 /* The rest of this process's life: it becomes the old one. */
 static void become(void *argument)
 {
@@ -163,6 +179,7 @@ static void become(void *argument)
 	struct image image;
 	char problem[1024] = "";
 	session_enter();
+	enum rt_track_kind track = choose_tracking();
 	image_open(&image, directory, 3);
 	int lowest_fd = first_own_descriptor(&image);
 	rt_store_close(image.store);
@@ -183,6 +200,7 @@ static void become(void *argument)
 	struct plan *plan = build_plan(&image, lowest_fd, lock_fd);
 	reach(RT_FAIL_RESTORE_PLANNED);
 	note_stderr(plan);
+	plan->resume.track = (int32_t)track;
 	if (session_window_changed(&image))
 		plan->process.pending |= 1UL << (SIGWINCH - 1);
 	enter_directory(&image);
