@@ -83,7 +83,7 @@ static uint64_t random_state, epoch;
 static int64_t begin_ns, deadline_ns;
 static pid_t client;
 static struct sample *samples;
-static int sample_count, kills;
+static int sample_count, kills, lines_said;
 
 static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -445,13 +445,15 @@ static bool live_until_killed(pid_t process, int *status)
 	return kill_process(process, pid, status);
 }
 
-/* Redis gives descriptors of files it has removed to another thread to close. The README says that of such a
- * file there is nothing after a restore when it is large. */
+/* What the README says of large files without a name and of slow devices, which Redis meets with its
+ * append-only file: another thread closes the files that were removed, and writes the others through to the
+ * disk. */
 static bool may_be_said(const char *line)
 {
-	return strstr(line, "(deleted)) cannot be restored: a file without a name, more than 1 MiB of it not "
-			    "mapped") ||
-	       strstr(line, "(deleted)) is not restored: it could not be captured");
+	return workload->kind == REDIS &&
+	       (strstr(line, "(deleted)) cannot be restored: a file without a name, more than 1 MiB") ||
+		strstr(line, "(deleted)) is not restored: it could not be captured") ||
+		strstr(line, "cannot be stopped (it blocks all signals, or waits for a device"));
 }
 
 static void expect_nothing_said(void)
@@ -469,6 +471,7 @@ static void expect_nothing_said(void)
 		line[strcspn(line, "\n")] = '\0';
 		if (!may_be_said(line))
 			fail("said on stderr: %.300s", line);
+		lines_said++;
 	}
 	looked_at = ftell(file);
 	fclose(file);
@@ -664,7 +667,7 @@ static void print_summary(void)
 		printf(", %s %lld..%lld", measure_name(shown[i]),
 		       (long long)measure_typical(samples, sample_count, shown[i], 0),
 		       (long long)measure_typical(samples, sample_count, shown[i], 2));
-	printf(")\n");
+	printf(", %d lines on stderr)\n", lines_said);
 }
 
 static void run_episode(void)
