@@ -16,6 +16,8 @@ static int make_files(int directory, const void *super)
 		error = rt_persist_make_file(directory, "index", NULL, 0);
 	if (error == 0)
 		error = rt_persist_make_file(directory, NEW_SUPER_NAME, super, SUPER_FILE_BYTES);
+	if (error == 0) /* or power lost after the rename may leave `super` without the others */
+		error = rt_persist_drain_directory(directory);
 	if (error == 0)
 		error = rt_persist_rename(directory, NEW_SUPER_NAME, "super");
 	if (error == 0)

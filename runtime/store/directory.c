@@ -32,10 +32,21 @@ static int check_owner(int fd, const char *name, bool regular)
 	return 0;
 }
 
+/* The name of a new directory becomes durable with the directory it is in, should that be readable. */
+static void drain_parent(int directory)
+{
+	int parent = rt_sys_openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (parent < 0)
+		return;
+	rt_persist_drain_directory(parent);
+	rt_sys_close(parent);
+}
+
 int rt_store_open_directory(const char *path, bool create)
 {
+	int error = -EEXIST;
 	if (create) {
-		int error = (int)rt_syscall(SYS_mkdirat, AT_FDCWD, path, 0700);
+		error = (int)rt_syscall(SYS_mkdirat, AT_FDCWD, path, 0700);
 		if (error < 0 && error != -EEXIST) {
 			rt_store_explain("%s: cannot be created: %s", path, rt_error_text(error));
 			return error;
@@ -46,7 +57,9 @@ int rt_store_open_directory(const char *path, bool create)
 		rt_store_explain("%s: %s", path, rt_error_text(fd));
 		return fd;
 	}
-	int error = check_owner(fd, path, false);
+	if (error == 0)
+		drain_parent(fd);
+	error = check_owner(fd, path, false);
 	if (error < 0) {
 		rt_sys_close(fd);
 		return error;

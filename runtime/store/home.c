@@ -316,6 +316,9 @@ static int rewind_log(struct store *store)
 	if (offset == 0 || offset < manifest_tail_bytes(store))
 		return 0;
 	int error = rt_fail(RT_FAIL_SETTLE_REWIND);
+	/* The holes are to be durable, too, before nothing says any more that they have to be made. */
+	if (error == 0)
+		error = rt_persist_drain(&store->home);
 	if (error < 0)
 		return error;
 	struct commit_record record = store->record;

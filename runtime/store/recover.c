@@ -319,6 +319,11 @@ static void cut_leftovers(struct store *store)
 int rt_store_recover(struct store *store)
 {
 	int error = check_record(store);
+	if (error == 0 && store->record.epoch == 0 && store->writable) {
+		/* A crash after the record that emptied it. */
+		rt_persist_cut(&store->log, 0);
+		cut_leftovers(store);
+	}
 	if (error < 0 || store->record.epoch == 0)
 		return error;
 	limit_chunks(store);
