@@ -4,6 +4,8 @@
 #   demo          memcached survives kill -9, three times; installs what is missing
 #   test          all tests; installs what is missing. test-unit, test-e2e: one half
 #   soak          an hour (SOAK_SECONDS=N) of programs under load, killed every few seconds; looks for growth
+#   crash-exhaustive  a million states that a loss of power could leave of the store; recovers each.
+#                 CRASH_STATES=N tries another number, CRASH_SEED=S begins elsewhere
 #   bench         the figures of README.md
 #   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
 #   lint          clang-tidy, cppcheck and shellcheck
@@ -124,7 +126,7 @@ format-check:
 
 ASAN := build-asan
 ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-ASAN_PROGRAMS := $(patsubst $(BUILD)/%,$(ASAN)/%,$(BUILD)/respct $(BUILD)/respct-restore $(RUNNERS) $(UNIT_TESTS))
+ASAN_PROGRAMS := $(patsubst $(BUILD)/%,$(ASAN)/%,$(BUILD)/respct $(BUILD)/respct-restore $(RUNNERS) $(TESTS)/crash_states $(UNIT_TESTS))
 
 asan: test-packages
 	@$(MAKE) --no-print-directory all $(VICTIMS) $(HELPERS)

@@ -7,7 +7,7 @@ VICTIMS := $(patsubst tests/victims/%.c,$(TESTS)/victims/%,$(wildcard tests/vict
 VICTIM_LIBRARIES := $(patsubst tests/victims/libraries/%.c,$(TESTS)/victims/%.so,$(wildcard tests/victims/libraries/*.c))
 HELPERS := $(patsubst tests/e2e/helpers/%.c,$(TESTS)/helpers/%,$(wildcard tests/e2e/helpers/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(TESTS)/unit/%,$(wildcard tests/unit/test_*.c))
-E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_runner memcached memcached_load property property_check property_runner)
+E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_states crash_runner memcached memcached_load property property_check property_runner)
 
 # What unit tests are about; each takes from it what it needs.
 UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard runtime/descriptor/*.c) \
@@ -23,6 +23,18 @@ $(TESTS)/libunit.a: $(UNIT_OBJECTS)
 $(TESTS)/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(TESTS)/libunit.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -lcriterion -lpthread -ldl
+
+# The store over media in memory: tests/power/recorder.c comes instead of persist.c and directory.c.
+REPLACED := rt_store_hash rt_store_random rt_memory_map rt_memory_unmap rt_memory_grow
+$(TESTS)/crash_states: $(wildcard tests/power/*.c tests/power/*.h) $(TESTS)/libunit.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(filter %.c,$^) -o $@ $(TESTS)/libunit.a $(REPLACED:%=-Wl,--wrap=%) -ldl
+
+CRASH_STATES ?= 1000000
+CRASH_SEED ?= 1
+crash-exhaustive: $(TESTS)/crash_states
+	$< small --thorough 10 --seed $(CRASH_SEED)
+	$< random --states $(CRASH_STATES) --seed $(CRASH_SEED) --jobs $$(nproc)
 
 $(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 	@mkdir -p $(@D)
@@ -105,4 +117,4 @@ demo: demo-packages
 	@$(MAKE) --no-print-directory all $(TESTS)/memcached_load
 	@BUILD=$(BUILD) demo/demo.sh
 
-.PHONY: tests test test-unit test-e2e test-packages soak demo demo-packages
+.PHONY: tests crash-exhaustive test test-unit test-e2e test-packages soak demo demo-packages
