@@ -15,6 +15,9 @@ UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard run
 
 -include $(UNIT_OBJECTS:.o=.d)
 
+# The runtime's own threads; all of it is position-independent.
+UNIT_OBJECTS += $(BUILD)/preload/runtime/arch/x86_64/park.o
+
 $(TESTS)/libunit.a: $(UNIT_OBJECTS)
 	@mkdir -p $(@D)
 	rm -f $@

@@ -221,8 +221,7 @@ struct diag_request {
 };
 
 /* The kernel's answer about one unix socket in table->text, its length; or -errno. */
-static int ask_diag(struct descriptor_table *table, int diag, const struct descriptor *descriptor,
-		    uint32_t show)
+static int ask_diag(struct descriptor_table *table, int diag, uint64_t inode, uint32_t show)
 {
 	struct diag_request request = {
 		.header = {.nlmsg_len = sizeof(request),
@@ -230,7 +229,7 @@ static int ask_diag(struct descriptor_table *table, int diag, const struct descr
 			   .nlmsg_flags = NLM_F_REQUEST},
 		.question = {.sdiag_family = AF_UNIX,
 			     .udiag_states = ALL_STATES,
-			     .udiag_ino = (uint32_t)descriptor->inode,
+			     .udiag_ino = (uint32_t)inode,
 			     .udiag_show = show,
 			     .udiag_cookie = {~0U, ~0U}},
 	};
@@ -278,13 +277,30 @@ static bool is_open_question(const struct descriptor *descriptor)
 	       (descriptor->ready < 0 || !(descriptor->ready & POLLHUP));
 }
 
-static void ask_peer(struct descriptor_table *table, int diag, struct descriptor *descriptor)
+static uint64_t get_peer(struct descriptor_table *table, int diag, uint64_t inode)
 {
 	size_t size;
-	int length = ask_diag(table, diag, descriptor, UDIAG_SHOW_PEER);
+	int length = ask_diag(table, diag, inode, UDIAG_SHOW_PEER);
 	const uint32_t *peer = length < 0 ? NULL : find_attribute(table, length, UNIX_DIAG_PEER, &size);
-	descriptor->peer_inode = peer != NULL && size >= sizeof(*peer) ? *peer : 0;
+	return peer != NULL && size >= sizeof(*peer) ? *peer : 0;
+}
+
+static void ask_peer(struct descriptor_table *table, int diag, struct descriptor *descriptor)
+{
+	descriptor->peer_inode = get_peer(table, diag, descriptor->inode);
 	descriptor->peer_known = descriptor->peer_inode != 0;
+}
+
+uint64_t rt_descriptor_peer_of(struct descriptor_table *table, uint64_t inode)
+{
+	if (rt_descriptor_reserve(&table->text, DIAG_BUFFER) < 0)
+		return 0;
+	int diag = rt_descriptor_open_socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	if (diag < 0)
+		return 0;
+	uint64_t peer = get_peer(table, diag, inode);
+	rt_sys_close(diag);
+	return peer;
 }
 
 static void set_waiting_unix(struct descriptor_table *table, const struct descriptor *listening,
@@ -302,7 +318,7 @@ static void set_waiting_unix(struct descriptor_table *table, const struct descri
 static void find_waiting_unix(struct descriptor_table *table, int diag, const struct descriptor *listening)
 {
 	size_t size;
-	int length = ask_diag(table, diag, listening, UDIAG_SHOW_ICONS);
+	int length = ask_diag(table, diag, listening->inode, UDIAG_SHOW_ICONS);
 	const uint32_t *waiting = length < 0 ? NULL : find_attribute(table, length, UNIX_DIAG_ICONS, &size);
 	for (size_t i = 0; waiting != NULL && i < size / sizeof(*waiting); i++)
 		set_waiting_unix(table, listening, waiting[i], (uint32_t)i);

@@ -74,7 +74,7 @@ struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*
 	table->fd_dir = fd_dir;
 	table->fdinfo_dir = fdinfo_dir;
 	table->hidden = hidden;
-	rt_descriptor_pairs_relearn();
+	rt_descriptor_pairs_relearn(table);
 	return table;
 }
 
@@ -136,7 +136,7 @@ int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *d
 		return -ENOMEM;
 	rt_format(number, sizeof(number), "%d", descriptor->number);
 	char *name = names->bytes + table->names_used;
-	int length = rt_sys_readlinkat(table->fd_dir, number, name, PATH_MAX);
+	int length = rt_sys_readlinkat(rt_descriptor_directory(table, descriptor->number), number, name, PATH_MAX);
 	if (length < 0)
 		return length == -ENOENT ? -EBADF : length;
 	name[length++] = '\0';
@@ -474,8 +474,25 @@ static int refresh(struct descriptor_table *table, bool stopped)
 	return rt_descriptor_share(table);
 }
 
+int rt_descriptor_add_in_flight(struct descriptor_table *table, int number)
+{
+	struct descriptor_block *block = &table->entry_blocks[table->entry_block];
+	if (rt_descriptor_reserve(block, (table->count + 1) * sizeof(struct descriptor)) < 0)
+		return -ENOMEM;
+	table->entries = (struct descriptor *)(void *)block->bytes;
+	struct descriptor *descriptor = &table->entries[table->count];
+	*descriptor = (struct descriptor){.number = number, .fresh = true, .in_flight = true};
+	if (!validate(descriptor))
+		return -EBADF;
+	table->count++;
+	table->order_valid = false;
+	recognise(table, descriptor);
+	return 0;
+}
+
 int rt_descriptors_prepare(struct descriptor_table *table)
 {
+	rt_descriptor_forget_in_flight(table);
 	int result = compact_names(table);
 	if (result < 0)
 		return result;
@@ -540,7 +557,7 @@ static int put_payload(struct descriptor_table *table, struct descriptor *descri
 		descriptor->recorded_kind = descriptor->kind;
 		result = capture_kind(table, descriptor, writer);
 	}
-	if (result >= 0 || result == -ENOMEM || result == -EMFILE || result == -ENFILE)
+	if (result >= 0 || result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -ECANCELED)
 		return result;
 	if (result != -EOPNOTSUPP)
 		descriptor->reason = "cannot be restored: its state cannot be read";
@@ -560,6 +577,7 @@ static int put_record(struct descriptor_table *table, struct descriptor *descrip
 		.mode = descriptor->mode,
 		.device = descriptor->device,
 		.inode = descriptor->inode,
+		.in_flight = descriptor->in_flight,
 	};
 	rt_manifest_begin(writer, MANIFEST_DESCRIPTOR);
 	size_t start = writer->length;
@@ -578,17 +596,33 @@ static int put_record(struct descriptor_table *table, struct descriptor *descrip
 	return writer->failed ? -ENOMEM : 0;
 }
 
-int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer)
+int rt_descriptor_put_all(struct descriptor_table *table, struct manifest_writer *writer)
 {
-	int result = refresh(table, true);
-	if (result == 0)
-		result = rt_descriptor_find_peers(table);
+	int result = rt_descriptor_find_peers(table);
 	for (size_t i = 0; i < table->count && result == 0; i++)
 		result = put_record(table, &table->entries[i], writer);
 	if (result < 0)
 		return result;
 	rt_descriptor_capture_owners(table, writer);
 	return rt_descriptor_capture_locks(table, writer);
+}
+
+/* Most programs never have a descriptor in flight; those that do, often have. */
+int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer)
+{
+	size_t start = writer->length;
+	rt_descriptor_forget_in_flight(table);
+	int result = refresh(table, true);
+	if (result < 0)
+		return result;
+	if (!table->flights.expected && (result = rt_descriptor_put_all(table, writer)) != -ECANCELED)
+		return result;
+	writer->length = start;
+	result = rt_descriptor_capture_aside(table, writer);
+	if (result != -ECANCELED)
+		return result;
+	writer->length = start;
+	return rt_descriptor_put_all(table, writer);
 }
 
 /* ---- the report ---- */
@@ -625,9 +659,14 @@ void rt_descriptors_report(struct descriptor_table *table)
 		if (descriptor->reason == NULL || descriptor->shared_with >= 0 ||
 		    said_before(table, name, descriptor->reason))
 			continue;
-		rt_say("descriptor %d (%s) %s", descriptor->number, *name ? name : "socket",
-		       descriptor->reason);
+		if (descriptor->in_flight)
+			rt_say("a descriptor in an unread message (%s) %s", *name ? name : "socket",
+			       descriptor->reason);
+		else
+			rt_say("descriptor %d (%s) %s", descriptor->number, *name ? name : "socket",
+			       descriptor->reason);
 		if (table->said_count == DESCRIPTOR_SAID)
 			rt_say("no more descriptors of this kind are named");
 	}
+	rt_descriptor_forget_in_flight(table);
 }

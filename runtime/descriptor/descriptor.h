@@ -14,6 +14,7 @@
  *   owner.c    who is told of input by a signal
  *   terminal.c terminals and pseudo-terminals
  *   watch.c    remembers the paths of inotify watches
+ *   flight.c   descriptors in unread messages of unix sockets
  *   socket.c   sockets; options.c their options, unread.c what they hold, connection.c who is
  *              connected to whom; pair.c remembers socketpair()
  *
@@ -61,6 +62,9 @@ enum descriptor_kind {
  * (8-byte aligned, a multiple of 8), then by `name_length` bytes of name. Records are in
  * ascending order of `number`. A descriptor that shares its open file description with a lower
  * one (dup) carries neither payload nor name: the lower one's record has them.
+ *
+ * Descriptors in flight (SCM_RIGHTS, in an unread message) come last. They have no number in the
+ * process; the one they have here, above all others, is what the message calls them by.
  */
 struct manifest_descriptor {
 	int32_t number;
@@ -73,6 +77,8 @@ struct manifest_descriptor {
 	uint32_t payload_length; /* bytes that follow */
 	uint32_t name_length;    /* of the name after the payload, with its terminator; 0: none.
 				  * The link of /proc/self/fd; for LOST: what to call it */
+	uint32_t in_flight;      /* 0 or 1 */
+	uint32_t zero;
 };
 
 /* REGULAR, DELETED, DIRECTORY, DEVICE. DELETED: struct descriptor_extent with their bytes follow, for
@@ -91,10 +97,22 @@ struct descriptor_extent {
 	uint64_t length; /* bytes, > 0 */
 };
 
-/* Unread data of pipes and sockets: messages one after the other, each padded to 8 bytes. */
+/* Unread data of pipes and sockets: messages one after the other, each part of them padded to 8 bytes. */
 struct descriptor_message {
 	uint32_t length;         /* bytes that follow, without padding; may be 0 */
 	uint32_t address_length; /* datagram: the first of them are the sender's address, at most 128 */
+	uint32_t rights;         /* unix: descriptors it carries; their numbers follow, int32_t, each of a record
+				  * in flight */
+	uint32_t has_credentials; /* unix: 0 or 1; then struct descriptor_credentials follows */
+};
+
+#define DESCRIPTOR_RIGHTS 253 /* the kernel's SCM_MAX_FD */
+
+/* Who sent a message, as SO_PASSCRED tells. */
+struct descriptor_credentials {
+	int32_t pid;
+	uint32_t uid, gid;
+	uint32_t zero;
 };
 
 /* PIPE, FIFO. Ends of one pipe have the same inode. The messages stand in the record of the
@@ -168,6 +186,8 @@ struct descriptor_interest {
 	uint64_t data;   /* epoll_data_t */
 };
 
+#define DESCRIPTOR_SO_PASSPIDFD 76 /* Linux 6.5 */
+
 /*
  * Options of sockets that are carried over: X(name, level, option, bytes, usual). An option of four
  * bytes that has the value `usual`, or a longer one that is all zeros, is not recorded: a new socket
@@ -180,6 +200,7 @@ struct descriptor_interest {
 	X(BROADCAST, SOL_SOCKET, SO_BROADCAST, 4, 0)                \
 	X(DONTROUTE, SOL_SOCKET, SO_DONTROUTE, 4, 0)                \
 	X(PASSCRED, SOL_SOCKET, SO_PASSCRED, 4, 0)                  \
+	X(PASSPIDFD, SOL_SOCKET, DESCRIPTOR_SO_PASSPIDFD, 4, 0)     \
 	X(OOBINLINE, SOL_SOCKET, SO_OOBINLINE, 4, 0)                \
 	X(TIMESTAMP, SOL_SOCKET, SO_TIMESTAMP, 4, 0)                \
 	X(TIMESTAMPNS, SOL_SOCKET, SO_TIMESTAMPNS, 4, 0)            \

@@ -5,6 +5,7 @@
  */
 #include <asm/ioctls.h>
 #include <limits.h>
+#include <linux/kcmp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -45,7 +46,7 @@ int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number)
 	char path[16];
 	size_t length = 0;
 	rt_format(path, sizeof(path), "%d", number);
-	int fd = rt_descriptor_open_file(table->fdinfo_dir, path, O_RDONLY);
+	int fd = rt_descriptor_open_file(rt_descriptor_info_directory(table, number), path, O_RDONLY);
 	if (fd < 0)
 		return fd;
 	ssize_t part;
@@ -243,25 +244,55 @@ int rt_descriptor_capture_inotify(struct descriptor_table *table, struct descrip
 	return 0;
 }
 
+/* An entry of an interest list, as the kernel shows it. */
+struct shown {
+	int epoll;      /* the list's descriptor */
+	int number;     /* under which the file was added */
+	uint32_t place; /* among the entries with that number */
+	uint64_t inode;
+};
+
+/* Whether `descriptor` is that very file: the two ends of a pipe have one inode. */
+static bool is_watched(const struct descriptor_table *table, const struct descriptor *descriptor,
+		       const struct shown *shown)
+{
+	if (descriptor->inode != shown->inode || (descriptor->mode & S_IFMT) == 0)
+		return false;
+	struct kcmp_epoll_slot slot = {
+		.efd = (uint32_t)shown->epoll, .tfd = (uint32_t)shown->number, .toff = shown->place};
+	int self = rt_sys_gettid();
+	return table->no_kcmp || rt_syscall(SYS_kcmp, self, self, KCMP_EPOLL_TFD, descriptor->number, &slot) <= 0;
+}
+
 /* The descriptor that stands for an entry of an interest list. The list keeps the number under
  * which the file was added; that number may be closed or mean another file by now, while a
  * duplicate keeps the entry alive. -1: no descriptor of the process is left. */
-static int find_watched(struct descriptor_table *table, int number, uint64_t inode)
+static int find_watched(struct descriptor_table *table, const struct shown *shown)
 {
-	const struct descriptor *watched = rt_descriptor_find(table, number);
-	if (watched != NULL && watched->inode == inode)
-		return number;
+	const struct descriptor *watched = rt_descriptor_find(table, shown->number);
+	if (watched != NULL && watched->inode == shown->inode)
+		return shown->number;
 	for (size_t i = 0; i < table->count; i++)
-		if (table->entries[i].inode == inode && (table->entries[i].mode & S_IFMT) != 0)
+		if (is_watched(table, &table->entries[i], shown))
 			return table->entries[i].number;
 	return -1;
 }
 
+/* How many entries before `line` have that number. */
+static uint32_t place_of(const struct descriptor_table *table, const char *line, int number)
+{
+	uint32_t place = 0;
+	for (const char *at = table->text.bytes; (at = find_key(at, "tfd:")) != NULL && at < line;)
+		place += (int)take_number(&at, 10) == number;
+	return place;
+}
+
 /* "tfd: %8d events: %8x data: %16llx  pos:%lli ino:%lx sdev:%x", `line` behind "tfd:". */
-static bool parse_interest(struct descriptor_table *table, const char *line,
+static bool parse_interest(struct descriptor_table *table, int epoll, const char *line,
 			   struct descriptor_interest *interest)
 {
-	int number = (int)take_number(&line, 10);
+	const char *start = line;
+	struct shown shown = {.epoll = epoll, .number = (int)take_number(&line, 10)};
 	const char *events = strstr(line, "events:"), *data = strstr(line, "data:"),
 		   *inode = strstr(line, "ino:");
 	if (events == NULL || data == NULL || inode == NULL)
@@ -271,7 +302,11 @@ static bool parse_interest(struct descriptor_table *table, const char *line,
 	inode += strlen("ino:");
 	interest->events = (uint32_t)take_number(&events, 16);
 	interest->data = take_number(&data, 16);
-	interest->number = find_watched(table, number, take_number(&inode, 16));
+	shown.inode = take_number(&inode, 16);
+	const struct descriptor *likely = rt_descriptor_find(table, shown.number);
+	if (likely == NULL || likely->inode != shown.inode)
+		shown.place = place_of(table, start, shown.number);
+	interest->number = find_watched(table, &shown);
 	return interest->number >= 0;
 }
 
@@ -294,7 +329,7 @@ int rt_descriptor_capture_epoll(struct descriptor_table *table, struct descripto
 	size_t start = writer->length;
 	rt_manifest_put(writer, &epoll, sizeof(epoll));
 	while ((line = find_key(line, "tfd:")) != NULL) {
-		if (!parse_interest(table, line, &interest))
+		if (!parse_interest(table, descriptor->number, line, &interest))
 			continue;
 		rt_manifest_put(writer, &interest, sizeof(interest));
 		epoll.count++;

@@ -202,7 +202,7 @@ static int put_contents_reopened(struct descriptor_table *table, const struct de
 {
 	char number[16];
 	rt_format(number, sizeof(number), "%d", descriptor->number);
-	int fd = rt_descriptor_open_file(table->fd_dir, number, O_RDONLY);
+	int fd = rt_descriptor_open_file(rt_descriptor_directory(table, descriptor->number), number, O_RDONLY);
 	if (fd < 0)
 		return fd;
 	int result = put_contents(table, descriptor, fd, writer);

@@ -14,7 +14,7 @@ void rt_descriptors_note_owner(void)
 		__atomic_store_n(&program_owners, 1, __ATOMIC_RELEASE);
 }
 
-static void put_owner(const struct descriptor *descriptor, struct manifest_writer *writer)
+static void put_owner(struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	struct f_owner_ex owner = {0};
 	int signal = rt_sys_fcntl(descriptor->number, F_GETSIG, 0);
@@ -26,15 +26,19 @@ static void put_owner(const struct descriptor *descriptor, struct manifest_write
 		.signal = signal < 0 ? 0 : signal,
 		.async = (descriptor->flags & O_ASYNC) != 0,
 	};
-	if (record.pid != 0 || record.signal != 0 || record.async)
+	if (record.pid == 0 && record.signal == 0 && !record.async)
+		return;
+	if (descriptor->in_flight) /* without a number there is nothing to set it by */
+		descriptor->reason = "will be restored without its owner (F_SETOWN)";
+	else
 		rt_manifest_add(writer, MANIFEST_OWNER, &record, sizeof(record));
 }
 
-void rt_descriptor_capture_owners(const struct descriptor_table *table, struct manifest_writer *writer)
+void rt_descriptor_capture_owners(struct descriptor_table *table, struct manifest_writer *writer)
 {
 	bool all = __atomic_load_n(&program_owners, __ATOMIC_ACQUIRE) != 0;
 	for (size_t i = 0; i < table->count; i++) {
-		const struct descriptor *descriptor = &table->entries[i];
+		struct descriptor *descriptor = &table->entries[i];
 		if (descriptor->shared_with < 0 && !(descriptor->flags & O_PATH) &&
 		    (all || (descriptor->flags & O_ASYNC)))
 			put_owner(descriptor, writer);

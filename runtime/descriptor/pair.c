@@ -109,7 +109,15 @@ static uint64_t socket_inode(int32_t number)
 	return status.st_ino;
 }
 
-void rt_descriptor_pairs_relearn(void)
+/* The inode of an end that has no number: it may be in flight. One that is closed gets an inode that
+ * no socket has: the other is still half a pair. */
+static uint64_t inode_of_other(struct descriptor_table *table, uint64_t inode)
+{
+	uint64_t other = rt_descriptor_peer_of(table, inode);
+	return other != 0 ? other : UINT64_MAX;
+}
+
+void rt_descriptor_pairs_relearn(struct descriptor_table *table)
 {
 	for (size_t i = 0; i < SLOTS; i++) {
 		struct pair *pair = &pairs[i];
@@ -118,8 +126,7 @@ void rt_descriptor_pairs_relearn(void)
 		uint64_t first = socket_inode(pair->number[0]), second = socket_inode(pair->number[1]);
 		if (first == 0 && second == 0)
 			continue;
-		/* An end that is closed keeps an inode that no socket has: the other is still half a pair. */
-		pair->inode[0] = first ? first : UINT64_MAX;
-		pair->inode[1] = second ? second : UINT64_MAX;
+		pair->inode[0] = first ? first : inode_of_other(table, second);
+		pair->inode[1] = second ? second : inode_of_other(table, first);
 	}
 }

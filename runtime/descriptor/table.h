@@ -71,6 +71,7 @@ struct descriptor {
 	bool fresh;             /* not recognised yet */
 	bool name_stale;        /* recognised, but the name may have changed */
 	bool terminal, memfd;
+	bool in_flight; /* in an unread message; `number` is a duplicate's in the table of flight.c's thread */
 	const char *reason; /* what the user should know, NULL: nothing; a static text */
 };
 
@@ -79,6 +80,21 @@ struct socket_settings {
 	struct descriptor_socket socket; /* flags and place are not kept */
 	struct sockaddr_storage local, peer;
 	struct descriptor_option_value options[DESCRIPTOR_OPTIONS];
+};
+
+/* What flight.c has found in this stop; nothing outside its thread but for `expected` and `refused`. */
+struct flights {
+	bool expected; /* the last capture has found some */
+	bool refused;  /* the thread cannot be had */
+	bool aside;    /* the capture runs in that thread */
+	bool walked;   /* `queues` has what the unix sockets hold */
+	int first;     /* numbers from here on are those of descriptors in flight; 0: there are none */
+	size_t own;    /* entries before those in flight */
+	int fd_dir, fdinfo_dir;         /* of the thread's own table */
+	struct manifest_writer queues;  /* messages */
+	struct descriptor_block places; /* struct flight_queue[]: where whose are */
+	size_t place_count;
+	char *stack;
 };
 
 #define DESCRIPTOR_SAID 128
@@ -101,6 +117,8 @@ struct descriptor_table {
 	bool no_kcmp;     /* the kernel or a filter refuses kcmp() */
 	bool connections_stale; /* TCP connections have come or gone since they were matched */
 	bool said_membership;   /* that multicast groups are not joined again */
+
+	struct flights flights;
 
 	int *hidden_numbers; /* the runtime's own, as of the last walk */
 	size_t hidden_count;
@@ -151,6 +169,26 @@ int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
 /* `bytes` begin with `address_length` bytes of address, and are `length` with it. */
 void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length,
 			       size_t address_length);
+
+/* Adds an entry for a descriptor in flight, above all others, and finds out what it is. 0, -ENOMEM, or
+ * -EBADF when it is not open. */
+int rt_descriptor_add_in_flight(struct descriptor_table *table, int number);
+
+/* Adds the records of all entries, their owners and locks; -ECANCELED: a message carries descriptors, and
+ * this is not flight.c's thread. Otherwise as rt_descriptors_capture(). */
+int rt_descriptor_put_all(struct descriptor_table *table, struct manifest_writer *writer);
+
+/* The directories that show a descriptor: the program's, or those of flight.c's thread. */
+static inline int rt_descriptor_directory(const struct descriptor_table *table, int number)
+{
+	return table->flights.first > 0 && number >= table->flights.first ? table->flights.fd_dir : table->fd_dir;
+}
+
+static inline int rt_descriptor_info_directory(const struct descriptor_table *table, int number)
+{
+	return table->flights.first > 0 && number >= table->flights.first ? table->flights.fdinfo_dir
+									  : table->fdinfo_dir;
+}
 void rt_descriptor_pad(struct manifest_writer *writer);
 
 /* ---- share.c ---- */
@@ -226,6 +264,26 @@ uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,
 int rt_descriptor_put_unread(struct descriptor_table *table, struct descriptor *descriptor,
 			     struct manifest_writer *writer);
 
+/* The messages of a unix socket, with the descriptors they carry, which get entries. Only in flight.c's
+ * thread. */
+int rt_descriptor_walk_unix(struct descriptor_table *table, struct descriptor *descriptor,
+			    struct manifest_writer *writer);
+
+/* ---- flight.c ---- */
+
+/* In the stop: rt_descriptor_put_all() in a thread whose table may hold what is in flight. */
+int rt_descriptor_capture_aside(struct descriptor_table *table, struct manifest_writer *writer);
+
+/* Moves a duplicate that the kernel has just made to where they belong; its number, or -errno. */
+int rt_descriptor_take_in_flight(struct descriptor_table *table, int fd);
+
+/* Adds what the walk has found in this socket. */
+int rt_descriptor_put_queue(struct descriptor_table *table, struct descriptor *descriptor,
+			    struct manifest_writer *writer);
+
+/* The stop is over: entries in flight are no more. */
+void rt_descriptor_forget_in_flight(struct descriptor_table *table);
+
 /* In the stop: whether all that `from` has sent is with `to`, helping it along. */
 bool rt_descriptor_settle(const struct descriptor *from, const struct descriptor *to);
 
@@ -236,6 +294,9 @@ void rt_descriptor_set_key(struct descriptor *descriptor, const struct socket_se
 
 /* In the stop: sets `ready` of all sockets. 0 or -ENOMEM. */
 int rt_descriptor_poll_sockets(struct descriptor_table *table);
+
+/* The inode of the other end of a unix socket; 0: it has none, or the kernel does not say. */
+uint64_t rt_descriptor_peer_of(struct descriptor_table *table, uint64_t inode);
 
 /* In the stop: sets peer_inode and `waiting` of all connections. 0 or -ENOMEM. */
 int rt_descriptor_find_peers(struct descriptor_table *table);
@@ -248,7 +309,7 @@ const char *rt_descriptor_watched_path(uint64_t device, uint64_t inode);
 /* ---- owner.c ---- */
 
 /* Adds the records of all owners. */
-void rt_descriptor_capture_owners(const struct descriptor_table *table, struct manifest_writer *writer);
+void rt_descriptor_capture_owners(struct descriptor_table *table, struct manifest_writer *writer);
 
 /* ---- pair.c ---- */
 
@@ -262,7 +323,7 @@ uint32_t rt_descriptor_pair_generation(void);
 void rt_descriptor_pairs_number(struct descriptor_table *table);
 
 /* After a restore: the sockets have new inodes under the old numbers. */
-void rt_descriptor_pairs_relearn(void);
+void rt_descriptor_pairs_relearn(struct descriptor_table *table);
 
 /* ---- system calls only used here ---- */
 

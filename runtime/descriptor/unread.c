@@ -4,6 +4,9 @@
  * whole queue is peeked at once. An error that waits to be told would be, by looking where nothing
  * is to be read, or at a message: so that is not done.
  *
+ * With a unix socket's messages may come descriptors and who has sent them. Those descriptors can only
+ * be had in flight.c's thread; elsewhere it is enough to hear that there are some.
+ *
  * Of a TCP connection within the process a part may not have arrived yet: the acknowledgement is
  * outstanding, the sender waits for more to send, or the receiver's window is full. It is helped
  * along until all is in the receiver's queue, for nobody can look into the sender's.
@@ -21,6 +24,7 @@
 #define MOST_EMPTY_MESSAGES 4096 /* more datagrams of no bytes in a row are not believed */
 #define SETTLE_NS 100000000L     /* without any progress for so long, what is on its way stays there */
 #define LARGEST_BUFFER (1 << 30)
+#define SCM_PIDFD_MESSAGE 4 /* SCM_PIDFD, Linux 6.5 */
 
 static int ask(int fd, unsigned long request)
 {
@@ -44,36 +48,227 @@ static void set_option(int fd, int level, int option, int value)
 
 /* ---- messages, and unix streams ---- */
 
-/* One call's worth at the peek offset, as (a part of) a message. 1: there may be more, 0: no more. */
-static int peek(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer,
-		int *empty, size_t *bytes)
+/* One call's worth at the peek offset: (a part of) a message. */
+struct peeked {
+	char *bytes; /* the sender's address, then the message */
+	size_t address_length, length;
+	int rights[DESCRIPTOR_RIGHTS]; /* duplicates, only in flight.c's thread */
+	uint32_t right_count;
+	struct ucred credentials; /* pid 0: none */
+	bool cut;                 /* truncated */
+	bool more_control;        /* there was more with it than we got */
+};
+
+/* Where the kernel puts what comes with a message. Outside flight.c's thread no descriptor fits. */
+union control {
+	struct cmsghdr header;
+	char alone[CMSG_SPACE(sizeof(struct ucred))];
+	char all[CMSG_SPACE(DESCRIPTOR_RIGHTS * sizeof(int)) + 1024];
+};
+
+static void take_control(struct peeked *peeked, struct msghdr *message)
+{
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
+		size_t length = part->cmsg_len - CMSG_LEN(0);
+		if (part->cmsg_level != SOL_SOCKET)
+			continue;
+		if (part->cmsg_type == SCM_CREDENTIALS && length >= sizeof(peeked->credentials))
+			memcpy(&peeked->credentials, CMSG_DATA(part), sizeof(peeked->credentials));
+		if (part->cmsg_type == SCM_PIDFD_MESSAGE && length >= sizeof(int))
+			rt_sys_close(*(int *)(void *)CMSG_DATA(part));
+		if (part->cmsg_type != SCM_RIGHTS || length > sizeof(peeked->rights))
+			continue;
+		memcpy(peeked->rights, CMSG_DATA(part), length);
+		peeked->right_count = (uint32_t)(length / sizeof(int));
+	}
+}
+
+/* What is asked for besides the message: nothing, who has sent it, or all. */
+static size_t control_room(struct descriptor_table *table, struct descriptor *descriptor)
+{
+	if (descriptor->family != AF_UNIX)
+		return 0;
+	if (table->flights.aside)
+		return sizeof(union control);
+	/* One that tells by a descriptor who the sender is would make one here. */
+	return has_option(table, descriptor, DESCRIPTOR_OPTION_PASSCRED) &&
+			       !has_option(table, descriptor, DESCRIPTOR_OPTION_PASSPIDFD)
+		       ? CMSG_SPACE(sizeof(struct ucred))
+		       : 0;
+}
+
+/* At most `limit` bytes. Its length, or -errno. */
+static ssize_t peek_at(struct descriptor_table *table, struct descriptor *descriptor, size_t limit,
+		       struct peeked *peeked)
 {
 	char address[ADDRESS_ROOM];
-	bool stream = rt_descriptor_is_stream(descriptor);
-	struct iovec part = {.iov_base = table->text.bytes + ADDRESS_ROOM, .iov_len = PEEK_CHUNK};
+	union control control;
+	struct iovec part = {.iov_base = table->text.bytes + ADDRESS_ROOM, .iov_len = limit};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-	if (!stream) {
+	memset(peeked, 0, offsetof(struct peeked, rights));
+	peeked->right_count = 0;
+	peeked->credentials.pid = 0;
+	if ((message.msg_controllen = control_room(table, descriptor)) > 0)
+		message.msg_control = &control;
+	if (!rt_descriptor_is_stream(descriptor)) {
 		message.msg_name = address;
 		message.msg_namelen = sizeof(address);
 	}
 	ssize_t length = rt_sys_recvmsg(descriptor->number, &message, MSG_PEEK | MSG_DONTWAIT);
-	if (length < 0 || (length == 0 && stream))
-		return length == 0 || length == -EAGAIN ? 0 : (int)length;
-	if (message.msg_flags & MSG_TRUNC)
+	if (length < 0)
+		return length;
+	take_control(peeked, &message);
+	peeked->cut = (message.msg_flags & MSG_TRUNC) != 0;
+	peeked->more_control = descriptor->family == AF_UNIX && (message.msg_flags & MSG_CTRUNC);
+	peeked->bytes = part.iov_base;
+	peeked->length = (size_t)length;
+	if (message.msg_name != NULL && message.msg_namelen <= sizeof(address)) {
+		peeked->address_length = message.msg_namelen;
+		peeked->bytes -= message.msg_namelen;
+		memcpy(peeked->bytes, address, message.msg_namelen);
+	}
+	return length;
+}
+
+/* Adds the bytes from `from` on; `rights`: with the descriptors, by the numbers of their entries. */
+static void put_part(struct manifest_writer *writer, const struct peeked *peeked, size_t from, size_t to, bool rights)
+{
+	struct descriptor_message message = {
+		.length = (uint32_t)(peeked->address_length + to - from),
+		.address_length = (uint32_t)peeked->address_length,
+		.rights = rights ? peeked->right_count : 0,
+		.has_credentials = peeked->credentials.pid != 0,
+	};
+	const struct descriptor_credentials credentials = {
+		.pid = peeked->credentials.pid, .uid = peeked->credentials.uid, .gid = peeked->credentials.gid};
+	rt_manifest_put(writer, &message, sizeof(message));
+	rt_manifest_put(writer, peeked->bytes, peeked->address_length);
+	rt_manifest_put(writer, peeked->bytes + peeked->address_length + from, to - from);
+	rt_descriptor_pad(writer);
+	rt_manifest_put(writer, peeked->rights, message.rights * sizeof(peeked->rights[0]));
+	rt_descriptor_pad(writer);
+	if (message.has_credentials)
+		rt_manifest_put(writer, &credentials, sizeof(credentials));
+}
+
+/*
+ * A stream's read ends with a message that carries descriptors, but begins with what was before it, and
+ * who reads only that gets no descriptors. To find where the last message begins that a look of `length`
+ * bytes at `offset` has met: with no room for the last byte, it is the one that cannot be copied. Changes
+ * the peek offset. -errno on failure.
+ */
+static ssize_t find_start(struct descriptor_table *table, struct descriptor *descriptor, size_t offset, size_t length)
+{
+	struct iovec parts[] = {
+		{.iov_base = table->text.bytes + ADDRESS_ROOM, .iov_len = length - 1},
+		{.iov_base = (void *)(uintptr_t)find_start, .iov_len = 1}, /* code, which is not writable */
+	};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+	if (length <= 1)
+		return 0;
+	set_option(descriptor->number, SOL_SOCKET, SO_PEEK_OFF, (int)offset);
+	ssize_t result = rt_sys_recvmsg(descriptor->number, &message, MSG_PEEK | MSG_DONTWAIT);
+	return result == -EFAULT ? 0 : result;
+}
+
+static void drop_rights(struct peeked *peeked)
+{
+	for (uint32_t i = 0; i < peeked->right_count; i++)
+		rt_sys_close(peeked->rights[i]);
+	peeked->right_count = 0;
+}
+
+/* The duplicates become entries. */
+static int take_rights(struct descriptor_table *table, struct peeked *peeked)
+{
+	for (uint32_t i = 0; i < peeked->right_count; i++) {
+		int number = rt_descriptor_take_in_flight(table, peeked->rights[i]);
+		if (number < 0)
+			return number;
+		peeked->rights[i] = number;
+	}
+	return 0;
+}
+
+/* A piece of a stream that carries descriptors. */
+static int put_stream_with_rights(struct descriptor_table *table, struct descriptor *descriptor,
+				  struct manifest_writer *writer, struct peeked *peeked, size_t offset)
+{
+	int result = 0;
+	ssize_t start = find_start(table, descriptor, offset, peeked->length);
+	if (start < 0) {
+		drop_rights(peeked);
+		return (int)start;
+	}
+	/* A look whose room is used up takes the descriptors of what comes next: that is looked at again. */
+	bool next = peeked->length == PEEK_CHUNK && start > 0;
+	if (next)
+		drop_rights(peeked);
+	else
+		result = take_rights(table, peeked);
+	if (start > 0)
+		put_part(writer, peeked, 0, (size_t)start, false);
+	if (next)
+		peeked->length = (size_t)start;
+	else
+		put_part(writer, peeked, (size_t)start, peeked->length, true);
+	set_option(descriptor->number, SOL_SOCKET, SO_PEEK_OFF, (int)(offset + peeked->length));
+	return result;
+}
+
+static int put_with_rights(struct descriptor_table *table, struct descriptor *descriptor,
+			   struct manifest_writer *writer, struct peeked *peeked, size_t offset)
+{
+	if (descriptor->type == SOCK_STREAM)
+		return put_stream_with_rights(table, descriptor, writer, peeked, offset);
+	int result = take_rights(table, peeked);
+	put_part(writer, peeked, 0, peeked->length, true);
+	return result;
+}
+
+/* Whether there was no message: a stream that has nothing (more), or nobody to send any. */
+static bool is_end(const struct descriptor *descriptor, const struct peeked *peeked)
+{
+	if (peeked->length > 0 || peeked->right_count > 0 || !rt_descriptor_is_stream(descriptor))
+		return false;
+	return descriptor->type == SOCK_STREAM || descriptor->ready < 0 || (descriptor->ready & POLLRDHUP);
+}
+
+/* What came with it and could not be had. -ECANCELED: flight.c's thread can have it. */
+static int note_rest(struct descriptor_table *table, struct descriptor *descriptor, const struct peeked *peeked)
+{
+	if (!peeked->more_control)
+		return 0;
+	if (!table->flights.aside && !table->flights.refused)
+		return -ECANCELED;
+	descriptor->reason = table->flights.aside
+				     ? "will be restored without some of the descriptors in its unread messages"
+				     : "will be restored without the descriptors or credentials in its unread messages";
+	return 0;
+}
+
+/* One call's worth at the peek offset. 1: there may be more, 0: no more. */
+static int peek(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer,
+		int *empty, size_t *bytes)
+{
+	struct peeked peeked;
+	int result;
+	ssize_t length = peek_at(table, descriptor, PEEK_CHUNK, &peeked);
+	if (length < 0 || is_end(descriptor, &peeked))
+		return length == -EAGAIN || length == 0 ? 0 : (int)length;
+	if (peeked.cut) {
+		drop_rights(&peeked);
 		return rt_descriptor_lost(descriptor,
 					  "cannot be restored: an unread message of more than 256 KiB");
-	if (descriptor->family == AF_UNIX && (message.msg_flags & MSG_CTRUNC))
-		descriptor->reason =
-			"will be restored without the descriptors or credentials in its unread messages";
-	char *start = part.iov_base;
-	if (message.msg_namelen <= sizeof(address)) {
-		start -= message.msg_namelen;
-		memcpy(start, address, message.msg_namelen);
 	}
-	size_t address_length = (size_t)((char *)part.iov_base - start);
-	rt_descriptor_put_message(writer, start, (size_t)length + address_length, address_length);
-	*bytes += (size_t)length;
-	*empty = length == 0 ? *empty + 1 : 0;
+	if ((result = note_rest(table, descriptor, &peeked)) < 0)
+		return result;
+	if (peeked.right_count == 0)
+		put_part(writer, &peeked, 0, peeked.length, false);
+	else if ((result = put_with_rights(table, descriptor, writer, &peeked, *bytes)) < 0)
+		return result;
+	*bytes += peeked.length;
+	*empty = peeked.length == 0 ? *empty + 1 : 0;
 	return *empty < MOST_EMPTY_MESSAGES;
 }
 
@@ -109,6 +304,12 @@ static int put_messages(struct descriptor_table *table, struct descriptor *descr
 		result = peek(table, descriptor, writer, &empty, &bytes);
 	rt_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &old, sizeof(old));
 	return result;
+}
+
+int rt_descriptor_walk_unix(struct descriptor_table *table, struct descriptor *descriptor,
+			    struct manifest_writer *writer)
+{
+	return put_messages(table, descriptor, writer);
 }
 
 /* ---- TCP ---- */
@@ -158,7 +359,11 @@ int rt_descriptor_put_unread(struct descriptor_table *table, struct descriptor *
 		return put_stream(table, descriptor, writer); /* poll() may have said nothing */
 	if (descriptor->ready >= 0 && !(descriptor->ready & POLLIN))
 		return 0;
-	return tcp ? put_stream(table, descriptor, writer) : put_messages(table, descriptor, writer);
+	if (tcp)
+		return put_stream(table, descriptor, writer);
+	return table->flights.walked && descriptor->family == AF_UNIX
+		       ? rt_descriptor_put_queue(table, descriptor, writer)
+		       : put_messages(table, descriptor, writer);
 }
 
 /* ---- what is on its way ---- */

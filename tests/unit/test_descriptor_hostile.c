@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 
 #include "tools/restore/descriptors/private.h"
 
@@ -23,6 +24,24 @@ static uint64_t random_number(void)
 	random_state ^= random_state >> 7;
 	random_state ^= random_state << 17;
 	return random_state;
+}
+
+/* A pipe and the socket itself, to the socket itself or its other end. */
+static void send_in_flight(int socket)
+{
+	char bytes[CMSG_SPACE(3 * sizeof(int))] = {0};
+	struct iovec part = {"carries", 7};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = bytes,
+				 .msg_controllen = sizeof(bytes)};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	int fds[3];
+	CHECK(pipe(fds) == 0 && write(fds[1], "unread", 6) == 6);
+	fds[2] = socket;
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(header), fds, sizeof(fds));
+	CHECK(sendmsg(socket, &message, 0) == 7 && close(fds[0]) == 0 && close(fds[1]) == 0);
 }
 
 static void open_some_of_each(void)
@@ -49,6 +68,9 @@ static void open_some_of_each(void)
 	put_at(socket(AF_INET, SOCK_STREAM, 0), 20);
 	CHECK(listen(20, 5) == 0);
 	put_at(socket(AF_UNIX, SOCK_DGRAM, 0), 21);
+	struct sockaddr_un own = {.sun_family = AF_UNIX};
+	snprintf(own.sun_path + 1, sizeof(own.sun_path) - 1, "respct-hostile-%d", getpid());
+	CHECK(bind(21, (struct sockaddr *)&own, sizeof(own)) == 0 && connect(21, (struct sockaddr *)&own, sizeof(own)) == 0);
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(address);
 	int on = 1;
@@ -68,6 +90,8 @@ static void open_some_of_each(void)
 	CHECK(bind(28, (struct sockaddr *)&address, length) == 0);
 	CHECK(getsockname(28, (struct sockaddr *)&address, &length) == 0);
 	CHECK(sendto(28, "unread", 6, 0, (struct sockaddr *)&address, length) == 6);
+	send_in_flight(19);
+	send_in_flight(21);
 }
 
 /* Flips bits, sets bytes, words or the length: few at a time, so that much stays plausible. */

@@ -1,5 +1,6 @@
 /* respct inspect: one line for each record of a manifest. */
 #include <stdio.h>
+#include <string.h>
 
 #include "commands.h"
 #include "common/processor.h"
@@ -36,6 +37,53 @@ static void print_region(struct store *store, const void *payload, uint32_t leng
 	       (unsigned long)rt_store_count(store, region->start, region->end), path ? path : "?");
 }
 
+static size_t padded(size_t length)
+{
+	return (length + 7) & ~(size_t)7;
+}
+
+/* Where the messages start that a socket had not read; beyond the payload: nowhere. */
+static size_t find_messages(const struct manifest_descriptor *descriptor, const uint8_t *payload)
+{
+	struct descriptor_socket socket;
+	switch (descriptor->kind) {
+	case DESCRIPTOR_UNCONNECTED:
+	case DESCRIPTOR_PAIR:
+	case DESCRIPTOR_CONNECTION:
+		break;
+	default:
+		return SIZE_MAX;
+	}
+	if (descriptor->payload_length < sizeof(socket))
+		return SIZE_MAX;
+	memcpy(&socket, payload, sizeof(socket));
+	if (socket.option_count > DESCRIPTOR_OPTIONS)
+		return SIZE_MAX;
+	return sizeof(socket) + socket.option_count * sizeof(struct descriptor_option_value) +
+	       padded(socket.local_length) + padded(socket.peer_length);
+}
+
+/* The numbers of the descriptors in flight that the messages of a socket carry. */
+static void print_carried(const struct manifest_descriptor *descriptor, const uint8_t *payload)
+{
+	size_t at = find_messages(descriptor, payload), end = descriptor->payload_length;
+	struct descriptor_message message;
+	const char *before = " carries";
+	while (at < end && end - at >= sizeof(message)) {
+		memcpy(&message, payload + at, sizeof(message));
+		at += sizeof(message) + padded(message.length);
+		if (message.rights > DESCRIPTOR_RIGHTS || at > end || end - at < message.rights * sizeof(int32_t))
+			break;
+		for (uint32_t i = 0; i < message.rights; i++, before = ",") {
+			int32_t number;
+			memcpy(&number, payload + at + i * sizeof(number), sizeof(number));
+			printf("%s %d", before, number);
+		}
+		at += padded(message.rights * sizeof(int32_t)) +
+		      (message.has_credentials ? sizeof(struct descriptor_credentials) : 0);
+	}
+}
+
 static void print_descriptor(struct store *store, const void *payload, uint32_t length)
 {
 	static const char *const kinds[DESCRIPTOR_KINDS] = {
@@ -52,6 +100,10 @@ static void print_descriptor(struct store *store, const void *payload, uint32_t 
 	       kinds[descriptor->kind < DESCRIPTOR_KINDS ? descriptor->kind : 0], name ? name : "?");
 	if (descriptor->shared_with >= 0)
 		printf(" shared with %d", descriptor->shared_with);
+	else if (length - sizeof(*descriptor) >= descriptor->payload_length)
+		print_carried(descriptor, (const uint8_t *)payload + sizeof(*descriptor));
+	if (descriptor->in_flight)
+		printf(", in flight");
 	printf("\n");
 }
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "common/report.h"
+#include "descriptor/descriptor.h"
 #include "layout.h"
 #include "sys.h"
 
@@ -101,13 +102,13 @@ static bool processor_is_sane(const struct manifest_processor *processor)
 
 static bool take_descriptor(struct image *image, const void *payload, uint32_t length)
 {
-	int32_t number;
-	if (length < sizeof(number))
+	struct manifest_descriptor record;
+	if (length < sizeof(record))
 		return false;
-	memcpy(&number, payload, sizeof(number)); /* first field of struct manifest_descriptor */
-	if (number > image->highest_descriptor)
-		image->highest_descriptor = number;
-	return number >= 0 && number < DESCRIPTOR_LIMIT;
+	memcpy(&record, payload, sizeof(record));
+	if (record.number > image->highest_descriptor && !record.in_flight)
+		image->highest_descriptor = record.number;
+	return record.number >= 0 && record.number < DESCRIPTOR_LIMIT;
 }
 
 /* Records of one length: that, and where they are counted. */

@@ -71,6 +71,8 @@ static struct entry *other_end(struct restoration *restoration, const struct ent
 /* ---- unread contents ---- */
 
 struct sending {
+	struct restoration *restoration;
+	const struct entry *entry;
 	int fd;
 	bool stream;
 	size_t sent;
@@ -106,13 +108,12 @@ static bool has_room(const struct sending *sending)
 	return poll(&entry, 1, ROOM_TIMEOUT_MS) == 1;
 }
 
-static bool send_message(void *context, const uint8_t *bytes, size_t length, size_t address_length)
+static bool send_message(void *context, const struct message *message)
 {
 	struct sending *sending = context;
-	bytes += address_length;
-	length -= address_length;
+	size_t done = message->address_length;
 	do {
-		ssize_t sent = send(sending->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = restore_send_message(sending->restoration, sending->entry, sending->fd, message, done, NULL, 0);
 		if (sent < 0 && (errno != EAGAIN || sending->size != 0) &&
 		    !(errno == EAGAIN && has_room(sending)))
 			return false;
@@ -121,16 +122,15 @@ static bool send_message(void *context, const uint8_t *bytes, size_t length, siz
 			continue;
 		}
 		sending->sent += (size_t)sent;
-		bytes += sent;
-		length -= (size_t)sent;
-	} while (length > 0);
+		done += (size_t)sent;
+	} while (done < message->length);
 	return true;
 }
 
 void restore_send_unread(struct restoration *restoration, const struct entry *entry, int end)
 {
 	size_t start = restore_socket_messages(entry), total = entry->record.payload_length - start;
-	struct sending sending = {.fd = end, .stream = socket_of(entry)->type == SOCK_STREAM};
+	struct sending sending = {.restoration = restoration, .entry = entry, .fd = end, .stream = socket_of(entry)->type == SOCK_STREAM};
 	int large = LARGEST_BUFFER;
 	if (total == 0)
 		return;
@@ -150,9 +150,23 @@ void restore_send_unread(struct restoration *restoration, const struct entry *en
 	shutdown(end, SHUT_RDWR);
 }
 
-/* Both directions, each with its end if it has one; `other` may be NULL: that end is `end`. */
-static void fill(struct restoration *restoration, struct entry *entry, struct entry *other, int end)
+/* Notes that a socket is to be filled when all is open. */
+static int fill_later(struct restoration *restoration, struct entry *entry, struct entry *other, int end)
 {
+	struct filling *grown =
+		realloc(restoration->fillings, (restoration->filling_count + 1) * sizeof(*grown));
+	if (grown == NULL)
+		return restore_refuse(restoration, "out of memory");
+	restoration->fillings = grown;
+	grown[restoration->filling_count++] = (struct filling){entry, other, end};
+	return 0;
+}
+
+/* Both directions, each with its end if it has one. `other` may be NULL: that end is `end`, and is closed. */
+static int fill(struct restoration *restoration, struct entry *entry, struct entry *other, int end)
+{
+	if (!restoration->all_open && (entry->carries || (other != NULL && other->carries)))
+		return fill_later(restoration, entry, other, end);
 	restore_send_unread(restoration, entry, end);
 	if (other != NULL)
 		restore_send_unread(restoration, other, entry->temporary);
@@ -164,6 +178,9 @@ static void fill(struct restoration *restoration, struct entry *entry, struct en
 		shutdown(is_network(entry) ? entry->temporary : end, is_network(entry) ? SHUT_RD : SHUT_WR);
 	if (other != NULL && (socket_of(other)->flags & SOCKET_READ_CLOSED))
 		shutdown(is_network(entry) ? end : entry->temporary, is_network(entry) ? SHUT_RD : SHUT_WR);
+	if (other == NULL)
+		close(end);
+	return 0;
 }
 
 /* ---- socket pairs ---- */
@@ -186,10 +203,7 @@ static int make_pair(struct restoration *restoration, struct entry *entry, struc
 	restore_set_options(entry->temporary, entry);
 	if (other != NULL)
 		restore_set_options(end, other);
-	fill(restoration, entry, other, end);
-	if (other == NULL)
-		close(end);
-	return 0;
+	return fill(restoration, entry, other, end);
 }
 
 /* The other end of a socketpair() may know nothing of this one. */
@@ -410,8 +424,7 @@ static int open_inside(struct restoration *restoration, struct entry *entry, str
 	}
 	if (!done)
 		return restore_refuse_socket(restoration, entry, "connect both ends");
-	fill(restoration, entry, other, other->temporary);
-	return 0;
+	return fill(restoration, entry, other, other->temporary);
 }
 
 /* ---- connections to the outside ---- */
@@ -537,8 +550,7 @@ static bool connect_unix(struct restoration *restoration, struct entry *active, 
 	passive->temporary = end;
 	restore_set_options(client, active);
 	restore_set_options(end, passive);
-	fill(restoration, active, passive, end);
-	return true;
+	return fill(restoration, active, passive, end) == 0;
 }
 
 int restore_connect_connection(struct restoration *restoration, struct entry *entry)
@@ -605,6 +617,23 @@ static bool is_socket(const struct entry *entry)
 	default:
 		return false;
 	}
+}
+
+int restore_fill_rest(struct restoration *restoration)
+{
+	size_t count = restoration->filling_count;
+	restoration->filling_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct filling *filling = &restoration->fillings[i];
+		fill(restoration, filling->entry, filling->other, filling->end);
+	}
+	for (size_t i = 0; i < restoration->count; i++) {
+		struct entry *entry = &restoration->entries[i];
+		if (entry->record.kind == DESCRIPTOR_UNCONNECTED && entry->carries && !entry->lost &&
+		    restore_connect_socket(restoration, entry) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int restore_finish_sockets(struct restoration *restoration)

@@ -64,7 +64,7 @@ static bool sends_from(const struct entry *entry, const struct sockaddr_storage 
 static int find_sender(const struct delivery *delivery, const struct sockaddr_storage *address,
 		       socklen_t length, bool *own)
 {
-	const struct restoration *restoration = delivery->restoration;
+	struct restoration *restoration = delivery->restoration;
 	for (size_t i = 0; i < restoration->count; i++)
 		if (length > 0 && sends_from(&restoration->entries[i], address, length)) {
 			*own = true;
@@ -103,21 +103,22 @@ static void note_lost(struct delivery *delivery, const struct sockaddr_storage *
 	delivery->loser_length = length;
 }
 
-static bool deliver(void *context, const uint8_t *bytes, size_t length, size_t address_length)
+static bool deliver(void *context, const struct message *message)
 {
 	struct delivery *delivery = context;
 	struct sockaddr_storage from = {0};
+	socklen_t length = (socklen_t)message->address_length;
 	bool own;
-	memcpy(&from, bytes, address_length);
-	int sender = find_sender(delivery, &from, (socklen_t)address_length, &own);
+	memcpy(&from, message->bytes, length);
+	int sender = find_sender(delivery, &from, length, &own);
 	if (sender < 0) {
-		note_lost(delivery, &from, (socklen_t)address_length);
+		note_lost(delivery, &from, length);
 		return true;
 	}
 	const struct sockaddr_storage to = destination(delivery, &from);
-	if (sendto(sender, bytes + address_length, length - address_length, MSG_DONTWAIT | MSG_NOSIGNAL,
-		   (const struct sockaddr *)&to, delivery->length) < 0)
-		note_lost(delivery, &from, (socklen_t)address_length);
+	if (restore_send_message(delivery->restoration, delivery->to, sender, message, length, &to, delivery->length) <
+	    0)
+		note_lost(delivery, &from, length);
 	if (!own)
 		close(sender);
 	return true;

@@ -91,7 +91,11 @@ int restore_lose(struct restoration *restoration, struct entry *entry, const cha
 		return restore_refuse(restoration, "cannot make descriptor %d: %s", entry->record.number,
 				      strerror(errno));
 	entry->lost = true;
-	restore_warn(restoration, "descriptor %d (%s) is not restored: %s", entry->record.number,
+	if (entry->record.in_flight)
+		restore_warn(restoration, "a descriptor in an unread message (%s) is not restored: %s",
+			     *entry->name ? entry->name : "socket", reason);
+	else
+		restore_warn(restoration, "descriptor %d (%s) is not restored: %s", entry->record.number,
 		     *entry->name ? entry->name : "socket", reason);
 	return 0;
 }
@@ -119,12 +123,21 @@ struct entry *restore_find(struct restoration *restoration, int number)
 
 /* ---- phases ---- */
 
+/* The highest number of the program's, at least 2. */
+static int highest_number(const struct restoration *restoration)
+{
+	size_t count = restoration->count;
+	while (count > 0 && restoration->entries[count - 1].record.in_flight)
+		count--;
+	return count > 0 && restoration->entries[count - 1].record.number > 2
+		       ? restoration->entries[count - 1].record.number
+		       : 2;
+}
+
 /* Temporary numbers: above the program's; the soft limit is lifted for as long as they are used. */
 static int prepare_numbers(struct restoration *restoration, struct rlimit *before)
 {
-	restoration->base = 3;
-	if (restoration->count > 0 && restoration->entries[restoration->count - 1].record.number >= 3)
-		restoration->base = restoration->entries[restoration->count - 1].record.number + 1;
+	restoration->base = highest_number(restoration) + 1;
 	if (getrlimit(RLIMIT_NOFILE, before) < 0)
 		return restore_refuse(restoration, "cannot read the limit of open files: %s",
 				      strerror(errno));
@@ -147,6 +160,11 @@ static int prepare_numbers(struct restoration *restoration, struct rlimit *befor
 static bool shares_another(struct restoration *restoration, const struct entry *entry)
 {
 	return entry->record.shared_with >= 0 && !restore_is_stand_in(restoration, entry);
+}
+
+const struct entry *restore_source(struct restoration *restoration, const struct entry *entry)
+{
+	return shares_another(restoration, entry) ? restore_find(restoration, entry->record.shared_with) : entry;
 }
 
 static int open_one(struct restoration *restoration, struct entry *entry)
@@ -199,7 +217,8 @@ static int connect_all(struct restoration *restoration)
 		    connect(restoration, entry) < 0)
 			return -1;
 	}
-	return restore_finish_sockets(restoration);
+	restoration->all_open = true;
+	return restore_fill_rest(restoration) < 0 ? -1 : restore_finish_sockets(restoration);
 }
 
 /* Status flags belong to the open file description. Of one that is ours too, only O_NONBLOCK is
@@ -217,11 +236,11 @@ static void set_status_flags(const struct entry *entry)
 
 static int place(struct restoration *restoration, struct entry *entry)
 {
-	const struct entry *source = entry;
-	if (shares_another(restoration, entry))
-		source = restore_find(restoration, entry->record.shared_with);
-	else
+	const struct entry *source = restore_source(restoration, entry);
+	if (source == entry)
 		set_status_flags(entry);
+	if (entry->record.in_flight)
+		return 0;
 	if (dup3(source->temporary, entry->record.number, entry->record.close_on_exec ? O_CLOEXEC : 0) < 0)
 		return restore_refuse(restoration, "cannot place descriptor %d: %s", entry->record.number,
 				      strerror(errno));
@@ -259,7 +278,7 @@ static void close_between(int first, int last)
 static void close_others(const struct restoration *restoration)
 {
 	int next = 0;
-	for (size_t i = 0; i < restoration->count; i++) {
+	for (size_t i = 0; i < restoration->count && !restoration->entries[i].record.in_flight; i++) {
 		close_between(next, restoration->entries[i].record.number - 1);
 		next = restoration->entries[i].record.number + 1;
 	}
@@ -271,6 +290,9 @@ static void close_made(const struct restoration *restoration)
 	for (size_t i = 0; i < restoration->count; i++)
 		if (restoration->entries[i].temporary >= 0)
 			close(restoration->entries[i].temporary);
+	for (size_t i = 0; i < restoration->filling_count; i++)
+		if (restoration->fillings[i].other == NULL)
+			close(restoration->fillings[i].end);
 	for (size_t i = 0; i < restoration->pipe_count; i++) {
 		close(restoration->pipes[i].ends[0]);
 		close(restoration->pipes[i].ends[1]);
@@ -317,5 +339,6 @@ int restore_descriptors(const void *manifest, size_t length, int keep_from, char
 	free(restoration.entries);
 	free(restoration.pipes);
 	free(restoration.locks);
+	free(restoration.fillings);
 	return result;
 }

@@ -214,16 +214,22 @@ static bool is_disarmed(const struct descriptor_interest *interest)
  * arms it. So it is added alone, for everything, and what is ready fires here; what is not ready
  * is left to fire for errors only.
  */
-static int add_disarmed(int epoll, const struct descriptor_interest *interest, struct epoll_event *event)
+static int add_disarmed(int epoll, int fd, struct epoll_event *event)
 {
 	struct epoll_event fired;
 	event->events = EPOLLONESHOT | EPOLLIN | EPOLLOUT;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, interest->number, event) < 0)
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0)
 		return -1;
 	if (epoll_wait(epoll, &fired, 1, 0) == 1)
 		return 0;
 	event->events = EPOLLONESHOT;
-	return epoll_ctl(epoll, EPOLL_CTL_MOD, interest->number, event);
+	return epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event);
+}
+
+/* Its number, or while it is in flight the temporary one. */
+static int place_of(struct restoration *restoration, const struct entry *entry)
+{
+	return entry->record.in_flight ? restore_source(restoration, entry)->temporary : entry->record.number;
 }
 
 static void add_interest(struct restoration *restoration, const struct entry *entry,
@@ -233,8 +239,8 @@ static void add_interest(struct restoration *restoration, const struct entry *en
 	const struct entry *watched = restore_find(restoration, interest->number);
 	if (watched == NULL || watched->lost) /* has been named */
 		return;
-	int result = disarmed ? add_disarmed(entry->record.number, interest, &event)
-			      : epoll_ctl(entry->record.number, EPOLL_CTL_ADD, interest->number, &event);
+	int epoll = place_of(restoration, entry), fd = place_of(restoration, watched);
+	int result = disarmed ? add_disarmed(epoll, fd, &event) : epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 	if (result < 0)
 		restore_warn(restoration, "descriptor %d (epoll) no longer watches descriptor %d (%s): %s",
 			     entry->record.number, interest->number, watched->name, strerror(errno));

@@ -92,6 +92,8 @@ static bool comes_last(uint32_t option)
 {
 	switch (option) {
 	case DESCRIPTOR_OPTION_REUSEADDR:
+	case DESCRIPTOR_OPTION_PASSCRED: /* adds who sends to messages that do not say, and names sockets */
+	case DESCRIPTOR_OPTION_PASSPIDFD:
 	case DESCRIPTOR_OPTION_RCVLOWAT:
 	case DESCRIPTOR_OPTION_PEEK_OFF:
 	case DESCRIPTOR_OPTION_LINGER:

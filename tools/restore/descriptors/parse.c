@@ -20,12 +20,25 @@ bool restore_each_message(const struct entry *entry, size_t start, restore_messa
 		memcpy(&message, entry->payload + at, sizeof(message));
 		at += sizeof(message);
 		size_t padded = ((size_t)message.length + 7) & ~(size_t)7;
+		size_t rights = (message.rights * sizeof(int32_t) + 7) & ~(size_t)7;
+		size_t credentials = message.has_credentials ? sizeof(struct descriptor_credentials) : 0;
 		if (padded > end - at || message.address_length > message.length ||
-		    message.address_length > sizeof(struct sockaddr_storage))
+		    message.address_length > sizeof(struct sockaddr_storage) ||
+		    message.rights > DESCRIPTOR_RIGHTS || message.has_credentials > 1 ||
+		    rights + credentials > end - at - padded)
 			return false;
-		if (use != NULL && !use(context, entry->payload + at, message.length, message.address_length))
+		const struct message found = {
+			.bytes = entry->payload + at,
+			.length = message.length,
+			.address_length = message.address_length,
+			.rights = (const int32_t *)(const void *)(entry->payload + at + padded),
+			.right_count = message.rights,
+			.credentials = message.has_credentials ? (const void *)(entry->payload + at + padded + rights)
+							       : NULL,
+		};
+		if (use != NULL && !use(context, &found))
 			return false;
-		at += padded;
+		at += padded + rights + credentials;
 	}
 	return at == end;
 }
@@ -189,10 +202,11 @@ static bool parse_record(struct restoration *restoration, struct entry *entry, c
 	size_t room = length - sizeof(*record);
 	if (record->payload_length > room || record->payload_length % 8 != 0 ||
 	    record->name_length > room - record->payload_length || record->kind < DESCRIPTOR_LOST ||
-	    record->kind >= DESCRIPTOR_KINDS || record->number < 0)
+	    record->kind >= DESCRIPTOR_KINDS || record->number < 0 || record->number == INT32_MAX ||
+	    record->in_flight > 1 || (record->in_flight && record->number < 3))
 		return false;
-	if (restoration->count > 0 &&
-	    record->number <= restoration->entries[restoration->count - 1].record.number)
+	const struct entry *last = restoration->count > 0 ? &restoration->entries[restoration->count - 1] : NULL;
+	if (last != NULL && (record->number <= last->record.number || record->in_flight < last->record.in_flight))
 		return false;
 	entry->payload = (const uint8_t *)payload + sizeof(*record);
 	entry->temporary = -1;
@@ -212,7 +226,7 @@ static int add_entry(struct restoration *restoration, const void *payload, uint3
 	struct entry entry = {0};
 	if (!parse_record(restoration, &entry, payload, length))
 		return restore_refuse(restoration, "the store's list of descriptors is damaged");
-	if (entry.record.number >= restoration->keep_from)
+	if (entry.record.number >= restoration->keep_from && !entry.record.in_flight)
 		return restore_refuse(restoration,
 				      "descriptor %d of the program is out of reach: raise the limit of open "
 				      "files (ulimit -n) to more than %d",
@@ -224,6 +238,50 @@ static int add_entry(struct restoration *restoration, const void *payload, uint3
 		return restore_refuse(restoration, "out of memory");
 	restoration->entries = grown;
 	restoration->entries[restoration->count++] = entry;
+	return 0;
+}
+
+/* ---- what messages carry ---- */
+
+struct carrying {
+	struct restoration *restoration;
+	struct entry *entry;
+};
+
+static bool check_rights(void *context, const struct message *message)
+{
+	struct carrying *carrying = context;
+	for (uint32_t i = 0; i < message->right_count; i++) {
+		const struct entry *right = restore_find(carrying->restoration, message->rights[i]);
+		if (right == NULL || !right->record.in_flight)
+			return false;
+		carrying->entry->carries = true;
+	}
+	return true;
+}
+
+/* Only those of unix sockets can carry anything. */
+static bool valid_rights(struct restoration *restoration, struct entry *entry)
+{
+	struct carrying carrying = {restoration, entry};
+	switch (entry->record.kind) {
+	case DESCRIPTOR_UNCONNECTED:
+	case DESCRIPTOR_PAIR:
+	case DESCRIPTOR_CONNECTION:
+		break;
+	default:
+		return true;
+	}
+	return entry->record.shared_with >= 0 ||
+	       (restore_each_message(entry, restore_socket_messages(entry), check_rights, &carrying) &&
+		(!entry->carries || PAYLOAD(entry, struct descriptor_socket)->family == AF_UNIX));
+}
+
+static int check_all_rights(struct restoration *restoration)
+{
+	for (size_t i = 0; i < restoration->count; i++)
+		if (!valid_rights(restoration, &restoration->entries[i]))
+			return restore_refuse(restoration, "the store's list of descriptors is damaged");
 	return 0;
 }
 
@@ -244,5 +302,6 @@ int restore_parse(struct restoration *restoration, const void *manifest, size_t 
 		if (kind == MANIFEST_LOCK && restore_add_lock(restoration, payload, size) < 0)
 			return -1;
 	}
-	return result < 0 ? restore_refuse(restoration, "the store's manifest is damaged") : 0;
+	return result < 0 ? restore_refuse(restoration, "the store's manifest is damaged")
+			  : check_all_rights(restoration);
 }

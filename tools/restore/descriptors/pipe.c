@@ -65,11 +65,10 @@ static struct made_pipe *make_pipe(struct restoration *restoration, const struct
 	return pipe;
 }
 
-static bool write_message(void *context, const uint8_t *bytes, size_t length, size_t address_length)
+static bool write_message(void *context, const struct message *message)
 {
 	const int *end = context;
-	(void)address_length;
-	return write(*end, bytes, length) == (ssize_t)length;
+	return write(*end, message->bytes, message->length) == (ssize_t)message->length;
 }
 
 static int put_back_unread(struct restoration *restoration, const struct entry *entry, int end)

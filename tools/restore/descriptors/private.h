@@ -4,7 +4,8 @@
  * The phases, each over all descriptors: parse (a hostile manifest ends here), open (each is made
  * at a temporary high number; nothing outside the process changes), commit (files are cut back,
  * unix sockets bound, listening starts), connect (sockets to each other, and what they had not
- * read), place (at its number), attach (epoll interest lists).
+ * read), place (at its number), attach (epoll interest lists). Descriptors in flight are entries
+ * like the others, but for place: they are sent with the messages that carry them, when all is open.
  */
 #ifndef RESTORE_DESCRIPTORS_PRIVATE_H
 #define RESTORE_DESCRIPTORS_PRIVATE_H
@@ -24,6 +25,14 @@ struct entry {
 	bool stands_in;         /* temporary is a copy of our own 0, 1 or 2 */
 	bool lost;              /* temporary is the descriptor that always fails */
 	bool filled;            /* its unread contents are back */
+	bool carries;           /* socket: its unread contents carry descriptors */
+};
+
+/* A socket whose unread contents wait until all is open that they carry. */
+struct filling {
+	struct entry *entry;
+	struct entry *other; /* its other end, NULL: that is not an entry */
+	int end;             /* the other end */
 };
 
 /* A pipe or FIFO of the program: both ends, from which its descriptors are opened. */
@@ -50,6 +59,10 @@ struct restoration {
 	int own[3];                 /* copies of our 0, 1, 2 */
 	struct listener *listeners; /* others, at addresses the program's connections had */
 	size_t listener_count;
+	struct filling *fillings;
+	size_t filling_count;
+	bool all_open; /* nothing need wait any more */
+	bool told_credentials; /* that a message comes as the program's own */
 	int64_t patience_ns; /* until when to wait for addresses of connections that have ended; 0: not yet */
 	int32_t pid;         /* of the program; 0: not in the manifest */
 	char *problem;
@@ -71,13 +84,24 @@ int restore_move_up(const struct restoration *restoration, int fd);
 /* Makes `entry` a descriptor on which every operation fails; says so, with the reason. */
 int restore_lose(struct restoration *restoration, struct entry *entry, const char *reason);
 
+/* The entry whose open file description this one shares, or itself: that has a temporary number. */
+const struct entry *restore_source(struct restoration *restoration, const struct entry *entry);
+
 /* Opens /proc/self/fd/`fd` anew: the same object under a new open file description. */
 int restore_reopen(int fd, int flags);
 
 struct entry *restore_find(struct restoration *restoration, int number);
 
-/* A message: `length` bytes, of which the first `address_length` are the sender's address. */
-typedef bool restore_message(void *context, const uint8_t *bytes, size_t length, size_t address_length);
+struct message {
+	const uint8_t *bytes;
+	size_t length;         /* of all bytes */
+	size_t address_length; /* the first of them are the sender's address */
+	const int32_t *rights; /* numbers of the entries it carries */
+	uint32_t right_count;
+	const struct descriptor_credentials *credentials; /* NULL: none */
+};
+
+typedef bool restore_message(void *context, const struct message *message);
 
 /* Calls `use` for each message at [start, end) of the payload. False when they are malformed or
  * `use` returned false. `use` may be NULL. */
@@ -123,8 +147,18 @@ struct entry *restore_find_socket(struct restoration *restoration, uint64_t inod
 /* When all sockets are there: connections that wait to be accepted, the last options. 0 or -1. */
 int restore_finish_sockets(struct restoration *restoration);
 
+/* When all is open: fills those that had to wait for that. 0 or -1. */
+int restore_fill_rest(struct restoration *restoration);
+
 /* Sends through `end` what the socket of `entry` had not read; says so when it does not fit. */
 void restore_send_unread(struct restoration *restoration, const struct entry *entry, int end);
+
+/* ---- flight.c ---- */
+
+/* sendmsg() of the bytes [done, end) of a message, with what it carries if `done` is at their start. */
+ssize_t restore_send_message(struct restoration *restoration, const struct entry *entry, int fd,
+			     const struct message *message, size_t done, const struct sockaddr_storage *to,
+			     socklen_t to_length);
 
 /* ---- datagram.c ---- */
 

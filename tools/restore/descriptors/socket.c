@@ -194,6 +194,8 @@ int restore_commit_socket(struct restoration *restoration, struct entry *entry)
 int restore_connect_socket(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
+	if (entry->carries && !restoration->all_open)
+		return 0; /* restore_fill_rest() will come again */
 	if (recorded->family == AF_UNIX && recorded->type == SOCK_DGRAM)
 		restore_fill_datagrams(restoration, entry);
 	if (recorded->peer_length > 0)
