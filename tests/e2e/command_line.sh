@@ -168,7 +168,7 @@ restores_or_refuses()
 
 test_help_and_version()
 {
-	for command in "$respct" "$restore" "$respct run"; do
+	for command in "$respct" "$restore" "$respct run" "$respct crash"; do
 		$command --help >out 2>err || fail "$command --help: exit status $?"
 		[ -s out ] && [ ! -s err ] || fail "$command --help must speak on stdout alone"
 	done
@@ -1069,6 +1069,176 @@ test_interval()
 	rate=$((($(value epoch) - first) / 2))
 	[ "$rate" -ge 20 ] || fail "$rate checkpoints a second at an interval of 10 ms"
 	finish 0
+}
+
+# ---- crash: kills, restores, and judges ----
+
+# judged STATUS [option...] -- PROGRAM...: `respct crash` must end with STATUS and leave nothing behind; its result is in out and
+# err. Says TAP that is whole.
+judged()
+{
+	wanted=$1
+	shift
+	rm -rf respct-crash-*
+	TMPDIR=$work timeout 300 "$respct" crash --store "$store" "$@" >out 2>err </dev/null
+	status=$?
+	[ $status -eq "$wanted" ] || fail "exit status $status instead of $wanted: $(cat out)"
+	[ ! -e "$store" ] || fail "the store is still there"
+	left=$(find . -maxdepth 1 -name 'respct-crash-*')
+	[ -z "$left" ] || [ $status -eq 1 ] || fail "$left is still there"
+	for process in /proc/[0-9]*; do
+		process=${process#/proc/}
+		[ "$process" = $$ ] || ! is_ours "$process" || fail "process $process still runs: $(cat "/proc/$process/cmdline")"
+	done
+	[ "$(head -n 1 out)" = "TAP version 13" ] || fail "no TAP: $(cat out)"
+	[ $status -eq 77 ] || grep -qx "1..$(grep -c -e '^ok' -e '^not ok' out)" out || fail "the plan is wrong: $(cat out)"
+}
+
+# The report is XML, with this many failures in it.
+check_report()
+{
+	grep -q "failures=\"$1\"" report.xml || fail "the report: $(cat report.xml)"
+	! command -v xmllint >/dev/null || xmllint --noout report.xml 2>xml-errors || fail "the report is not XML"
+}
+
+test_crash_survived()
+{
+	judged 0 --kills 5 --expect same-output --report report.xml -- "$helpers/worker" 200
+	[ "$(grep -c '^ok .* kill [1-5] ' out)" -eq 5 ] || fail "not five kills: $(cat out)"
+	grep -q '^ok .* end of run 1' out && ! grep -q '^not ok' out || fail "the result: $(cat out)"
+	check_report 0
+}
+
+test_crash_all_modes()
+{
+	for mode in commit all; do
+		judged 0 --kills 8 --mode $mode --interval 20 --verify --expect same-output -- "$helpers/worker" 200
+		[ "$(grep -c '^ok .* kill [1-8] ' out)" -eq 8 ] || fail "$mode: not eight kills: $(cat out)"
+	done
+}
+
+# What is not survived is said, with a seed that does the same again; the evidence is kept.
+test_crash_not_survived()
+{
+	mkdir evidence
+	judged 1 --kills 1 --report report.xml --keep evidence -- "$helpers/worker" 400 ends-when-restored
+	grep -q '^not ok 1 - kill 1 ' out && grep -q 'exit status 3' err || fail "the result: $(cat out)"
+	check_report 1
+	evidence=$(echo evidence/worker-*)
+	[ -s "$evidence/log" ] && [ -d "$evidence/store" ] || fail "the evidence: $(ls -R evidence)"
+	seed=$(sed -n 's/.*seed \([0-9]*\).*/\1/p' err)
+	judged 1 --kills 1 --seed "$seed" -- "$helpers/worker" 400 ends-when-restored
+	grep -q "seed $seed," err && grep -q '^not ok 1 - kill 1 ' out || fail "the result: $(cat out)"
+}
+
+test_crash_other_output()
+{
+	judged 1 --kills 2 --expect same-output -- "$helpers/worker" 200 prints-when-restored
+	grep -q 'output differs' err || fail "the message"
+}
+
+# An undisturbed result that was kept is the measure.
+test_crash_kept_output()
+{
+	judged 0 --kills 1 --expect same-output=expected -- "$helpers/worker" 150
+	[ "$(head -n 1 expected)" = 'step 0' ] || fail "what is kept: $(cat expected)"
+	sed -i 's/step 149/step 150/' expected
+	judged 1 --kills 1 --expect same-output=expected -- "$helpers/worker" 150
+	grep -q 'output differs.* line 150' err || fail "the message"
+}
+
+test_crash_check()
+{
+	judged 0 --kills 3 --check 'kill -0 $RESPCT_PID && [ -d "$RESPCT_STORE" ] && echo $RESPCT_KILL >>checks' \
+		-- "$helpers/worker" 400
+	[ "$(tail -n 1 checks)" -eq 3 ] || fail "checked: $(cat checks)"
+	judged 1 --kills 4 --check '[ $RESPCT_KILL -lt 3 ]' -- "$helpers/worker" 600
+	grep -q 'the check failed' err || fail "the message"
+	grep -q '^ok .* kill 2 ' out || grep -q '^not ok .* kill 2 ' out || fail "the result: $(cat out)"
+	grep -q '^not ok .* kill [34] ' out || fail "the result: $(cat out)"
+}
+
+# A server is ended by a signal; what comes before is not an end it may have.
+test_crash_server()
+{
+	judged 0 --kills 3 --end TERM --check true --client 'sleep 0.2' -- "$helpers/worker" 1 serves
+	grep -q '^ok .* end of run 1: exit status 0$' out || fail "the result: $(cat out)"
+	judged 1 --kills 3 --max-ms 100 --end TERM -- "$helpers/worker" 10
+	grep -q 'ended by itself' err || fail "the message"
+	judged 1 --kills 1 --end TERM --client 'exit 4' -- "$helpers/worker" 1 serves
+	grep -q 'client failed: exit status 4' err || fail "the message"
+}
+
+test_crash_ends_badly()
+{
+	judged 1 --kills 1 --min-ms 10000 -- "$helpers/worker" 40 aborts
+	grep -q 'killed by signal 6' err || fail "the message"
+	judged 1 --kills 1 --expect same-output -- false
+	grep -q 'undisturbed run failed' err || fail "the message"
+	judged 77 --kills 1 --expect same-output --report report.xml -- sh -c 'exit 77'
+	grep -q '^1..0 # SKIP' out && check_report 0
+}
+
+test_crash_too_soon()
+{
+	judged 1 --kills 2 -- true
+	grep -q 'only 0 of 2 kills' err || fail "the message"
+}
+
+test_crash_hung()
+{
+	judged 1 --kills 2 --timeout 4 -- "$helpers/worker" 400 hangs-when-restored
+	grep -q 'takes longer than 4 s' err || fail "the message"
+	grep -q '  thread [0-9]* stat: ' respct-crash-*/log || fail "the log does not say where it hangs"
+}
+
+test_crash_scratch()
+{
+	: >here
+	judged 0 --kills 2 --scratch --setup 'echo 300 >steps' --input here -- \
+		sh -c 'cat; read steps <steps; [ ! -e here ]; exec "$0" "$steps"' "$helpers/worker"
+	judged 1 --kills 2 --scratch --setup 'exit 5' -- true
+	grep -q 'setup: exit status 5' err || fail "the message"
+}
+
+# Nothing is left when the command itself is ended.
+test_crash_interrupted()
+{
+	TMPDIR=$work "$respct" crash --store "$store" --kills 1000 -- "$helpers/worker" 1 serves >out 2>err </dev/null &
+	child=$!
+	await 60 grep -q '^ok' out
+	kill -TERM $child
+	wait $child
+	status=$?
+	[ $status -eq 143 ] && grep -q 'interrupted; seed' err || fail "exit status $status"
+	grep -q '^Bail out' out || fail "the result: $(cat out)"
+	[ ! -e "$store" ] && [ -z "$(find . -maxdepth 1 -name 'respct-crash-*')" ] || fail "something is left"
+	for process in /proc/[0-9]*; do
+		process=${process#/proc/}
+		[ "$process" = $$ ] || ! is_ours "$process" || fail "process $process still runs"
+	done
+}
+
+test_crash_wrong_options()
+{
+	refused 125 'which program' "$respct" crash
+	refused 125 bogus "$respct" crash --bogus -- true
+	refused 125 'not found' "$respct" crash no-such-program-here
+	refused 125 'no such file' "$respct" crash ./missing
+	refused 125 static "$respct" crash "$helpers/static_program"
+	refused 125 kills "$respct" crash --kills 0 -- true
+	refused 125 kills "$respct" crash --kills many -- true
+	refused 125 seed "$respct" crash --seed x -- true
+	refused 125 mode "$respct" crash --mode gently -- true
+	refused 125 expect "$respct" crash --expect more -- true
+	refused 125 interval "$respct" crash --interval 0 -- true
+	refused 125 durability "$respct" crash --durability eternal -- true
+	refused 125 max-ms "$respct" crash --min-ms 50 --max-ms 40 -- true
+	refused 125 client "$respct" crash --end TERM --expect same-output -- true
+	refused 125 report "$respct" crash --report missing/report -- true
+	refused 125 keep "$respct" crash --keep missing/directory -- true
+	refused 125 input "$respct" crash --input missing -- true
+	refused 125 exists "$respct" crash --store "$work" -- true
 }
 
 # ---- run ----
