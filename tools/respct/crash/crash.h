@@ -9,6 +9,7 @@
  *   run.c          lives from a start to an end, and the verdict
  *   points.c       test points: TAP on stdout, progress on stderr
  *   junit.c        the same as JUnit XML
+ *   xml.c          text in XML
  *
  * A run is the program from its start to its own end, through any number of kills; a life lasts from a start or a
  * restore to a kill or the end. When a run ends before all kills are made, another one follows. The first failure
@@ -60,7 +61,7 @@ struct planned_kill {
 	enum kill_kind kind;
 	double instant;      /* 0..1 of the time there is for it */
 	double second;       /* 0..1, for a second choice */
-	char step[48];       /* RESPCT_FAIL's value, for the last two kinds */
+	char step[64];       /* what RESPCT_FAIL is to be, for the last two kinds; "" for others */
 };
 
 /* What the end of a run must be like. */
@@ -92,6 +93,7 @@ struct crash {
 	pid_t client; /* 0: none, or it has ended well */
 
 	unsigned kills_done, runs;
+	unsigned fruitless_runs; /* the last ones that ended before they could be killed */
 	int64_t restore_ns; /* from the start of a restore to its first checkpoint, the longest so far */
 
 	struct crash_point *points;
@@ -189,6 +191,9 @@ void crash_progress(struct crash *crash, const char *what);
 
 /* Writes the report; false with errno set when that fails. */
 bool crash_write_junit(const struct crash *crash, const char *path, const char *log_tail);
+
+/* ---- xml.c ---- */
+
 /* Text as it may stand in XML, attributes too; in a buffer of its own. */
 char *crash_escape_xml(const char *text);
 

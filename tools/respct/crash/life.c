@@ -15,12 +15,14 @@
 #include "common/children.h"
 #include "common/report.h"
 #include "crash.h"
+#include "fail.h"
 
 #define DEFAULT_TIMEOUT_S 120
 #define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */
 #define KILL_PATIENCE_NS (20 * SECOND) /* until a killed process is gone, on a busy machine */
 #define SHORTEST_RESTORE_NS (40 * MILLISECOND) /* kills in a restore are spread over so long at least */
 #define LONGEST_RESTORE_NS (5 * SECOND)
+#define STEP_CHECKPOINTS 5 /* in which a life has come to its step, or does not */
 
 /* ---- other programs: the client, checks ---- */
 
@@ -277,18 +279,34 @@ static enum life_end kill_early(const struct life *life)
 	return killed ? judge_kill(crash, true, how) : ended(life);
 }
 
+/* Gives a life time to come to the step at which it is to be killed: some checkpoints, as some steps are rare. A program
+ * that has ended before that is not waited for again: then the kill comes at its instant. True when the child ended. */
+static bool wait_for_step(const struct life *life)
+{
+	struct crash *crash = life->crash;
+	if (life->planned->kind != KILL_STEP || crash->fruitless_runs > 0)
+		return false;
+	for (int i = 0; i < STEP_CHECKPOINTS; i++)
+		if (wait_for_progress(crash, life->child, committed_epoch(crash), life->status))
+			return true;
+	return false;
+}
+
 static enum life_end kill_at_instant(const struct life *life, int64_t from_ns)
 {
 	struct crash *crash = life->crash;
 	int64_t instant = from_ns + instant_ns(life);
 	pid_t pid;
-	/* When we had to wait for the commit, that alone must not set the instant. */
+	if (wait_for_step(life))
+		return ended(life);
+	/* When we had to wait, that alone must not set the instant. */
 	if (now_ns() > instant + 20 * MILLISECOND)
 		instant = now_ns() + (int64_t)(life->planned->second * (double)(80 * MILLISECOND));
 	if (crash_wait(crash, life->child, instant, life->status) ||
 	    wait_for_pid(crash, life->child, &pid, life->status))
 		return ended(life);
-	const char *how = format_text("after %.0f ms", milliseconds(life));
+	const char *how = format_text("after %.0f ms%s%s", milliseconds(life),
+				      life->planned->step[0] != '\0' ? ", not having come to " : "", life->planned->step);
 	if (!kill_program(crash, life->child, pid, life->status))
 		return ended(life);
 	return judge_kill(crash, life->restored, how);
@@ -331,7 +349,7 @@ static bool check(const struct life *life)
 static pid_t start_life(struct crash *crash, bool restored, const struct planned_kill *planned)
 {
 	const struct crash_options *options = &crash->options;
-	char self[PATH_MAX - 32], restore[PATH_MAX], fail[80];
+	char self[PATH_MAX - 32], restore[PATH_MAX], fail[sizeof(RT_FAIL_VARIABLE) + sizeof(planned->step)];
 	char *arguments[16 + options->argument_count], *environment[3] = {NULL};
 	int next = 0, output = crash->error_pipe[1]; /* a restored one has its own stdout */
 	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -340,7 +358,7 @@ static pid_t start_life(struct crash *crash, bool restored, const struct planned
 	self[length] = '\0';
 	snprintf(restore, sizeof(restore), "%.*s/respct-restore", (int)(strrchr(self, '/') - self), self);
 	if (planned != NULL && planned->step[0] != '\0') {
-		snprintf(fail, sizeof(fail), "RESPCT_FAIL=%s", planned->step);
+		snprintf(fail, sizeof(fail), RT_FAIL_VARIABLE "=%s", planned->step);
 		environment[next++] = fail;
 	}
 	if (options->verify)

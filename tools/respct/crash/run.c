@@ -65,6 +65,16 @@ static void prepare(struct crash *crash)
 	crash_prepare_directory(crash);
 }
 
+/* A life that is not restored cannot be killed in its restore. */
+static void plan(const struct crash *crash, bool restored, struct planned_kill *planned)
+{
+	crash_plan(crash->options.seed, crash->options.mode, crash->kills_done + 1, planned);
+	if (restored || planned->kind == KILL_STEP)
+		return;
+	planned->kind = KILL_RANDOM;
+	planned->step[0] = '\0';
+}
+
 /* Life after life until one ends by itself. */
 static enum life_end live(struct crash *crash, bool *restored, bool *early, int *status)
 {
@@ -73,7 +83,7 @@ static enum life_end live(struct crash *crash, bool *restored, bool *early, int 
 		bool to_kill = crash->kills_done < crash->options.kills;
 		crash_progress(crash, *restored ? "restored" : "started");
 		if (to_kill)
-			crash_plan(crash->options.seed, crash->options.mode, crash->kills_done + 1, &planned);
+			plan(crash, *restored, &planned);
 		enum life_end end = crash_live(crash, *restored, to_kill ? &planned : NULL, status);
 		*early = to_kill;
 		if (end == LIFE_KILLED)
@@ -125,21 +135,20 @@ void crash_run_all(struct crash *crash)
 {
 	struct crash_options *options = &crash->options;
 	bool may_choose = options->maximum_ms == 0;
-	int fruitless = 0;
 	if (may_choose)
 		choose_instants(crash);
 	while (crash->kills_done < options->kills) {
 		unsigned before = crash->kills_done;
 		run(crash);
 		if (crash->kills_done > before) {
-			fruitless = 0;
+			crash->fruitless_runs = 0;
 			continue;
 		}
-		if (++fruitless == FRUITLESS_RUNS)
+		if (++crash->fruitless_runs == FRUITLESS_RUNS)
 			crash_fail(crash,
 				   "only %u of %u kills: it ended %d times before it could be killed; give it more work, or "
 				   "kill sooner (--max-ms)",
-				   crash->kills_done, options->kills, fruitless);
+				   crash->kills_done, options->kills, crash->fruitless_runs);
 		if (may_choose && options->maximum_ms / 2 > options->minimum_ms)
 			options->maximum_ms /= 2;
 	}
