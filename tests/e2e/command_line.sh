@@ -14,6 +14,7 @@ build=${RESPCT_BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
 respct=$build/respct
 restore=$build/respct-restore
 helpers=$build/tests/helpers
+demo=$(cd "$(dirname "$0")/../../demo" && pwd)
 [ -d /dev/shm ] && [ -w /dev/shm ] && place=/dev/shm || place=${TMPDIR:-/var/tmp}
 work=$(mktemp -d "$place/respct-test-XXXXXX") || exit 1
 cd "$work" || exit 1
@@ -1217,6 +1218,20 @@ test_crash_interrupted()
 		process=${process#/proc/}
 		[ "$process" = $$ ] || ! is_ours "$process" || fail "process $process still runs"
 	done
+}
+
+# The job in demo/ci, with fewer kills: what its last step runs.
+test_crash_ci_job()
+{
+	command -v xz >/dev/null && command -v redis-cli >/dev/null || skip "needs xz and redis-server"
+	sed -n '/- name: crash$/,/- uses:/p' "$demo/ci/github.yml" |
+		sed -n '/run: |/,/- uses:/p' | sed '1d; $d; s/--kills [0-9]*/--kills 2/; s/seq 1000000/seq 300000/' >script
+	[ "$(grep -c 'respct crash' script)" -eq 2 ] || fail "the job's script: $(cat script)"
+	mkdir respct
+	ln -s "$build" respct/build
+	TMPDIR=$work timeout 300 sh -e script >out 2>err </dev/null || fail "the job: exit status $?: $(cat out)"
+	[ "$(grep -c '^ok .* kill [12] ' out)" -eq 4 ] || fail "not four kills: $(cat out)"
+	[ -s reports/xz.xml ] && [ -s reports/redis.xml ] || fail "no reports"
 }
 
 test_crash_wrong_options()
