@@ -449,7 +449,7 @@ static bool wait_for_progress(pid_t child, uint64_t epoch_before, int *status)
 			return true;
 		if (now_ns() > suspicious) {
 			note("no new checkpoint for %lld ms:", SLOW_CHECKPOINT_NS / MILLISECOND);
-			children_report_threads(log_file);
+			children_report_states(log_file);
 			suspicious = INT64_MAX;
 		}
 		if (now_ns() > deadline)

@@ -54,7 +54,11 @@ void child_kill_tree(pid_t pid);
 /* Kills and reaps every descendant. */
 void children_kill(void);
 
-/* Writes where every thread of every descendant is: stat, wchan, syscall, and gdb's backtraces where gdb is. */
+/* Writes where every thread of every descendant is: stat, wchan, syscall. Touches no process. */
+void children_report_states(FILE *log);
+
+/* The same, and gdb's backtraces where gdb is: for a process that is given up. It is stopped meanwhile, for long on a
+ * busy machine, and a checkpoint then has gdb's SIGSTOP among the signals that are pending. */
 void children_report_threads(FILE *log);
 
 /* Calls `action` for each child of `pid`, as /proc lists them now. */

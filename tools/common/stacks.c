@@ -92,11 +92,16 @@ static void report_process_backtraces(pid_t pid, void *argument)
 	children_each(pid, report_process_backtraces, log);
 }
 
-/* First all of what can be had without touching a process: gdb stops it, which may set it going. */
-void children_report_threads(FILE *log)
+void children_report_states(FILE *log)
 {
 	children_each(getpid(), report_process, log);
 	fflush(log);
+}
+
+/* First all of what can be had without touching a process: gdb stops it, which may set it going. */
+void children_report_threads(FILE *log)
+{
+	children_report_states(log);
 	children_each(getpid(), report_process_backtraces, log);
 	fflush(log);
 }

@@ -141,7 +141,7 @@ static bool wait_for_progress(struct crash *crash, pid_t child, uint64_t epoch_b
 			return true;
 		if (now_ns() > suspicious) {
 			crash_note(crash, "no new checkpoint for %lld ms:", SLOW_CHECKPOINT_NS / MILLISECOND);
-			children_report_threads(crash->log);
+			children_report_states(crash->log);
 			suspicious = INT64_MAX;
 		}
 		if (now_ns() > deadline)
