@@ -57,7 +57,7 @@ $(TESTS)/victims/%.so: tests/victims/libraries/%.c
 	$(CC) $(CFLAGS) $(TEST_FLAGS) -fPIC -shared $< -o $@
 
 $(TESTS)/helpers/static_program: HELPER_FLAGS := -static
-$(TESTS)/helpers/become_child: HELPER_FLAGS := -shared -fPIC
+$(TESTS)/helpers/become_child $(TESTS)/helpers/late_continue: HELPER_FLAGS := -shared -fPIC
 $(TESTS)/helpers/%: tests/e2e/helpers/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(HELPER_FLAGS) $< -o $@ -lpthread

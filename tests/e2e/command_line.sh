@@ -675,8 +675,9 @@ test_exec()
 
 # ---- the terminal ----
 
-# The terminal's own keys stop, continue and interrupt a restored program, which finds its modes.
-test_terminal()
+# use_terminal RESTORE...: the terminal's own keys stop, continue and interrupt a program that is restored by the
+# command, and it finds its modes.
+use_terminal()
 {
 	"$helpers/on_terminal" 30 =ready,=ready,26,=stopped,=continued,=status \
 		"$respct" run --store "$store" -- "$helpers/terminal_user" >output 2>errors </dev/null &
@@ -685,8 +686,22 @@ test_terminal()
 	await 30 epoch_above "$(($(value epoch) + 2))"
 	kill_program
 	"$helpers/on_terminal" 31 "=resized,=ready,26,=stopped,=continued,26,=stopped,=continued,24,=modes kept,=group kept,=status 3" \
-		"$restore" "$store" >out 2>err </dev/null || fail "restored: $(tail -n 3 out)"
+		"$@" "$store" >out 2>err </dev/null || fail "restored: $(tail -n 3 out)"
 	[ "$(value exit_status)" = 3 ] || fail "the store says $(value exit_status)"
+}
+
+test_terminal()
+{
+	use_terminal "$restore"
+}
+
+# What continues respct-restore continues the program once: a second time would undo the stop that comes next.
+test_terminal_continued_once()
+{
+	preload="env LD_PRELOAD=$helpers/late_continue"
+	$preload "$restore" --version >out 2>&1 || skip "nothing can be put before the tool: $(tail -n 1 out)"
+	# shellcheck disable=SC2086 # words
+	use_terminal $preload "$restore"
 }
 
 # A daemon leads a session again, and signals reach it through respct-restore.

@@ -53,8 +53,8 @@ void measure_reap_orphans(pid_t known);
 
 /* One line "name FIRST -> LAST" for each measure that grew from the first to the last third of
  * the samples, the first fifth left out as warm-up, goes to `out`; how many. With fewer than 9 samples
- * after the warm-up nothing is judged. */
-int measure_growth(const struct sample *samples, int count, FILE *out);
+ * after the warm-up nothing is judged. Of the descriptors so many may be `connections` that come and go. */
+int measure_growth(const struct sample *samples, int count, int connections, FILE *out);
 
 /* Median (of what is counted: the least) over a third of the samples: 0 the first, 2 the last; warm-up left
  * out. */

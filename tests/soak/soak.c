@@ -39,8 +39,10 @@
 #define SECOND (1000 * MILLISECOND)
 #define TIMEOUT_NS (180 * SECOND) /* no step takes so long on a busy machine: a hang */
 #define ORDINARY_USER 65534
-#define EPISODES_KEPT 8 /* of failed ones */
+#define SLOW_CHECKPOINT_NS (5 * SECOND) /* longer without one: the log says where the threads are */
+#define EPISODES_KEPT 8                 /* of failed ones */
 #define KEYS "100000"
+#define REDIS_CLIENTS 5 /* redis-benchmark's and ours, from time to time */
 
 static struct {
 	int seconds, minimum_ms, maximum_ms;
@@ -352,6 +354,7 @@ static pid_t start_first_life(int output)
 
 static pid_t start_restored_life(void)
 {
+	note("restored");
 	char *arguments[] = {harness_build_path("respct-restore"), store, NULL};
 
 	return start(arguments, program_directory, -1, user, verify);
@@ -371,12 +374,17 @@ static struct store_view view_store(void)
 /* Waits until this life has committed a checkpoint and the store names it. 0 when it ended first. */
 static pid_t wait_for_progress(pid_t process, int *status)
 {
-	int64_t deadline = watchdog();
+	int64_t deadline = watchdog(), suspicious = now_ns() + SLOW_CHECKPOINT_NS;
 	pid_t pid;
 
 	while (view_store().epoch <= epoch || !(pid = store_process(store))) {
 		if (wait_until(process, now_ns() + 10 * MILLISECOND, status))
 			return 0;
+		if (now_ns() > suspicious) {
+			note("no new checkpoint for %lld ms:", SLOW_CHECKPOINT_NS / MILLISECOND);
+			children_report_threads(log_file);
+			suspicious = INT64_MAX;
+		}
 		if (now_ns() > deadline)
 			fail("hung: no new checkpoint");
 	}
@@ -439,7 +447,10 @@ static bool live_until_killed(pid_t process, int *status)
 	int64_t instant = now_ns() + random_ns();
 	pid_t pid = wait_for_progress(process, status);
 
-	if (!pid || wait_until(process, instant, status))
+	if (!pid)
+		return false;
+	note("new checkpoint");
+	if (wait_until(process, instant, status))
 		return false;
 	keep_sample(pid);
 	return kill_process(process, pid, status);
@@ -648,7 +659,8 @@ static void judge_growth(void)
 	char *text = NULL;
 	size_t length = 0;
 	FILE *stream = open_memstream(&text, &length);
-	int grown = measure_growth(samples, sample_count, stream);
+	int grown =
+		measure_growth(samples, sample_count, workload->kind == REDIS ? REDIS_CLIENTS : 0, stream);
 
 	fclose(stream);
 	if (grown > 0)

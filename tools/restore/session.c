@@ -107,12 +107,24 @@ bool session_gets_signals(pid_t process)
 	return role == ROLE_MEMBER || (terminal >= 0 && role == ROLE_GROUP_LEADER && tcgetpgrp(terminal) == process);
 }
 
+/* The signal that continued us is pending, as all are blocked here. It is handed on by session_stopped(), and must
+ * not be once more: a second SIGCONT undoes a stop that came after the first. */
+static void forget_continuation(void)
+{
+	const struct timespec at_once = {0, 0};
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCONT);
+	sigtimedwait(&set, NULL, &at_once);
+}
+
 void session_stopped(pid_t process)
 {
 	if (role != ROLE_GROUP_LEADER || terminal < 0 || tcgetpgrp(terminal) != process)
 		return;
 	set_foreground(getpgrp());
 	raise(SIGSTOP);
+	forget_continuation();
 	if (tcgetpgrp(terminal) == getpgrp())
 		set_foreground(process);
 	kill(-process, SIGCONT);

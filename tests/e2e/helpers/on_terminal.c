@@ -15,9 +15,10 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 30000
+#define PATIENCE_S 30
 
 static char shown[1 << 20];
 static size_t shown_length, looked_at;
@@ -63,17 +64,19 @@ static void run_shell(const char *name, int rows, char **command)
 	run_job(command);
 }
 
+/* False when it does not come, however much else does. */
 static int await(int master, const char *text)
 {
-	for (;;) {
+	time_t deadline = time(NULL) + PATIENCE_S;
+	while (time(NULL) < deadline) {
 		char *found = strstr(shown + looked_at, text);
 		if (found != NULL) {
 			looked_at = (size_t)(found - shown) + strlen(text);
 			return 1;
 		}
 		struct pollfd entry = {.fd = master, .events = POLLIN};
-		if (poll(&entry, 1, PATIENCE_MS) != 1)
-			return 0;
+		if (poll(&entry, 1, 1000) != 1)
+			continue;
 		ssize_t length = read(master, shown + shown_length, sizeof(shown) - 1 - shown_length);
 		if (length <= 0)
 			return 0;
@@ -81,6 +84,7 @@ static int await(int master, const char *text)
 			return 0;
 		shown_length += (size_t)length;
 	}
+	return 0;
 }
 
 int main(int argc, char **argv)
