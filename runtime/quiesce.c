@@ -23,6 +23,8 @@
 
 #define GRACE_NS 50000L             /* for reaching a restart point before the signal */
 #define GIVE_UP_NS 200000000L       /* a vfork or a stuck device can hold a thread longer */
+#define LOOK_NS 20000000L           /* between two looks at the last thread */
+#define LOOKS 5                     /* at which it did not want to run, before we give up */
 #define GIVE_UP_RUNNABLE_NS 5000000000L /* one that only waits for a processor will come */
 #define POLL_NS 1000000L            /* looks for new and ended threads meanwhile */
 #define FIRST_THREADS 256
@@ -183,14 +185,6 @@ static char thread_state_aside(struct engine *engine, int tid)
 	return look.state;
 }
 
-/* Whether waiting for the last thread is in vain. On a busy machine it may just not get to run. */
-static bool is_hopeless(struct engine *engine, int64_t waited_ns)
-{
-	if (waited_ns <= GIVE_UP_NS)
-		return false;
-	return waited_ns > GIVE_UP_RUNNABLE_NS || thread_state_aside(engine, engine->unparked) != 'R';
-}
-
 static bool is_parked(struct engine *engine, struct stopped_thread *thread)
 {
 	if (thread->exited)
@@ -245,6 +239,38 @@ static int press_threads(struct engine *engine, bool grace_over)
 		}
 	}
 	return running;
+}
+
+/* The thread for which all others wait, as it was at several looks. */
+struct last_thread {
+	int tid;
+	int looks; /* in a row at which it did not want to run */
+	int64_t looked_ns;
+};
+
+static void look_at_last(struct engine *engine, struct last_thread *last)
+{
+	if (last->tid != engine->unparked)
+		last->looks = 0;
+	last->tid = engine->unparked;
+	last->looks = thread_state_aside(engine, last->tid) == 'R' ? 0 : last->looks + 1;
+	last->looked_ns = rt_monotonic_ns();
+}
+
+/*
+ * Whether waiting for the last thread is in vain. On a busy machine it may not get to run, or not often: then it is
+ * seen asleep now and then, waiting for memory's lock, or because it has parked while we looked. Nor may we have run
+ * ourselves. So time alone says nothing, only several looks do.
+ */
+static bool is_hopeless(struct engine *engine, struct last_thread *last, int64_t start)
+{
+	int64_t now = rt_monotonic_ns(), waited = now - start;
+	if (waited <= GIVE_UP_NS / 2 || now - last->looked_ns < LOOK_NS)
+		return false;
+	look_at_last(engine, last);
+	if (waited <= GIVE_UP_RUNNABLE_NS && (waited <= GIVE_UP_NS || last->looks < LOOKS))
+		return false;
+	return press_threads(engine, true) > 0;
 }
 
 static void wait_for_event(struct engine *engine, uint32_t seen, int64_t timeout_ns)
@@ -328,6 +354,7 @@ int rt_quiesce(struct engine *engine)
 	if (result < 0)
 		return result;
 	close_gate(engine);
+	struct last_thread last = {0};
 	int64_t start = rt_monotonic_ns(), now = start;
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&engine->events, __ATOMIC_ACQUIRE);
@@ -343,7 +370,7 @@ int rt_quiesce(struct engine *engine)
 		wait_for_event(engine, seen, grace_over ? patience : GRACE_NS - (now - start));
 		int64_t before = now;
 		now = rt_monotonic_ns();
-		if (is_hopeless(engine, now - start)) {
+		if (is_hopeless(engine, &last, start)) {
 			result = -ETIMEDOUT;
 			break;
 		}

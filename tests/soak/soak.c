@@ -382,8 +382,9 @@ static pid_t wait_for_progress(pid_t process, int *status)
 			return 0;
 		if (now_ns() > suspicious) {
 			note("no new checkpoint for %lld ms:", SLOW_CHECKPOINT_NS / MILLISECOND);
-			children_report_threads(log_file);
+			children_report_threads(log_file); /* takes its time */
 			suspicious = INT64_MAX;
+			deadline = watchdog();
 		}
 		if (now_ns() > deadline)
 			fail("hung: no new checkpoint");
