@@ -45,9 +45,9 @@ SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, soc
 		__atomic_store_n(&timeouts_set, true, __ATOMIC_RELEASE);
 	rt_descriptors_option_begins(fd);
 	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
-	rt_descriptors_option_ends(fd);
 	if (result == 0 && joins_group(level, option))
-		rt_descriptors_note_membership();
+		rt_descriptors_note_membership(fd, level, option, value, length);
+	rt_descriptors_option_ends(fd);
 	return result;
 }
 

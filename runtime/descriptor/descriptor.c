@@ -75,6 +75,7 @@ struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*
 	table->fdinfo_dir = fdinfo_dir;
 	table->hidden = hidden;
 	rt_descriptor_pairs_relearn(table);
+	rt_descriptor_memberships_relearn();
 	return table;
 }
 
@@ -649,9 +650,10 @@ static bool said_before(struct descriptor_table *table, const char *name, const 
 
 void rt_descriptors_report(struct descriptor_table *table)
 {
-	if (rt_descriptor_memberships() && !table->said_membership) {
+	if (rt_descriptor_memberships_missed() && !table->said_membership) {
 		table->said_membership = true;
-		rt_say("a socket has joined a multicast group: a restored one will not be in it");
+		rt_say("a socket has joined a multicast group on an interface that cannot be told, or one of too "
+		       "many: a restored one will not be in it");
 	}
 	for (size_t i = 0; i < table->count; i++) {
 		const struct descriptor *descriptor = &table->entries[i];

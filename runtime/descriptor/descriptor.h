@@ -15,6 +15,7 @@
  *   terminal.c terminals and pseudo-terminals
  *   watch.c    remembers the paths of inotify watches
  *   flight.c   descriptors in unread messages of unix sockets
+ *   membership.c  multicast groups
  *   socket.c   sockets; options.c their options, unread.c what they hold, connection.c who is
  *              connected to whom; pair.c remembers socketpair()
  *
@@ -280,7 +281,7 @@ enum descriptor_socket_flag {
 };
 
 /* LISTENING, UNCONNECTED, PAIR, CONNECTION. `option_count` options follow, then the two addresses,
- * each padded to 8 bytes, then messages: what this socket had received and not read. */
+ * each padded to 8 bytes, then memberships, then messages: what this socket had received and not read. */
 struct descriptor_socket {
 	uint32_t family, type, protocol; /* SO_DOMAIN, SO_TYPE, SO_PROTOCOL */
 	int32_t backlog;                 /* LISTENING: listen() argument */
@@ -291,6 +292,19 @@ struct descriptor_socket {
 	uint32_t option_count;           /* of struct descriptor_option_value that follow */
 	uint32_t local_length;           /* of the address it is bound to, at most 128; 0: it is not */
 	uint32_t peer_length;            /* of the address it is connected to, at most 128; 0: none */
+	uint32_t membership_length;      /* bytes of struct descriptor_membership and their sources */
+	uint32_t zero;
+};
+
+/* A multicast group that a socket is in; `source_count` sources follow, 16 bytes each. An IPv4 address
+ * takes the first 4 bytes. */
+struct descriptor_membership {
+	uint32_t family; /* AF_INET, AF_INET6 */
+	uint32_t mode;   /* MCAST_INCLUDE: from these sources only, MCAST_EXCLUDE: from all but these */
+	uint32_t interface; /* its number at the checkpoint */
+	uint32_t source_count;
+	char interface_name[16]; /* terminated */
+	uint8_t group[16];
 };
 
 /* ---- capture; checkpoint thread only ---- */
@@ -351,8 +365,9 @@ void rt_descriptors_note_directory_renamed(void);
 void rt_descriptors_option_begins(int fd);
 void rt_descriptors_option_ends(int fd);
 
-/* A socket has joined a multicast group. Any thread. */
-void rt_descriptors_note_membership(void);
+/* setsockopt() with these arguments has made a socket join a multicast group. Any thread, lock-free; between
+ * the two calls above. */
+void rt_descriptors_note_membership(int fd, int level, int option, const void *value, uint32_t length);
 
 /* Tells of an inotify watch: device and inode as in stat(), and its absolute path. Called by the shim on
  * program threads; thread-safe, allocates. */

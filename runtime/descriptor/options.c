@@ -27,7 +27,6 @@ static const struct {
 
 /* In the image: written by program threads. */
 static uint32_t changes[SLOTS];
-static bool memberships; /* a socket has joined a multicast group, which the kernel does not tell */
 
 void rt_descriptors_option_begins(int fd)
 {
@@ -37,16 +36,6 @@ void rt_descriptors_option_begins(int fd)
 void rt_descriptors_option_ends(int fd)
 {
 	__atomic_add_fetch(&changes[(unsigned)fd % SLOTS], ENDED - 1, __ATOMIC_ACQ_REL);
-}
-
-void rt_descriptors_note_membership(void)
-{
-	__atomic_store_n(&memberships, true, __ATOMIC_RELAXED);
-}
-
-bool rt_descriptor_memberships(void)
-{
-	return __atomic_load_n(&memberships, __ATOMIC_RELAXED);
 }
 
 uint32_t rt_descriptor_option_changes(int fd)

@@ -199,14 +199,17 @@ static struct socket_settings *all_settings(const struct descriptor_table *table
 	return (struct socket_settings *)(void *)table->settings[table->settings_block].bytes;
 }
 
-static void read_settings(struct descriptor *descriptor, struct socket_settings *settings)
+static void read_settings(struct descriptor_table *table, struct descriptor *descriptor,
+			  struct socket_settings *settings)
 {
 	struct addresses addresses;
 	settings->socket = (struct descriptor_socket){
 		.family = descriptor->family,
 		.type = descriptor->type,
 		.protocol = descriptor->protocol,
+		.membership_length = settings->socket.membership_length, /* to compare with */
 	};
+	rt_descriptor_read_memberships(table, descriptor, settings);
 	settings->socket.option_count = rt_descriptor_get_options(descriptor, settings->options);
 	if (descriptor->kind == DESCRIPTOR_PAIR)
 		return;
@@ -224,6 +227,12 @@ static bool settings_hold(const struct descriptor *descriptor)
 	       !rt_descriptor_options_changed(descriptor->number, descriptor->changes);
 }
 
+struct socket_settings *rt_descriptor_known_settings(const struct descriptor_table *table,
+						     const struct descriptor *descriptor)
+{
+	return descriptor->settings != 0 ? &all_settings(table)[descriptor->settings - 1] : NULL;
+}
+
 struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table,
 						   struct descriptor *descriptor)
 {
@@ -234,12 +243,13 @@ struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *tabl
 			return NULL;
 		descriptor->settings = (uint32_t)++table->settings_used;
 		descriptor->settings_kind = 0;
+		all_settings(table)[descriptor->settings - 1].socket.membership_length = 0;
 	}
 	struct socket_settings *settings = &all_settings(table)[descriptor->settings - 1];
 	if (!settings_hold(descriptor)) {
 		descriptor->settings_kind = descriptor->kind;
 		descriptor->changes = rt_descriptor_option_changes(descriptor->number);
-		read_settings(descriptor, settings);
+		read_settings(table, descriptor, settings);
 	}
 	return settings;
 }
@@ -285,7 +295,7 @@ static void forget_some_settings(struct descriptor_table *table)
 int rt_descriptor_gather_sockets(struct descriptor_table *table)
 {
 	int result = compact_settings(table);
-	if (result < 0)
+	if (result < 0 || (result = rt_descriptor_compact_memberships(table)) < 0)
 		return result;
 	forget_some_settings(table);
 	for (size_t i = 0; i < table->count; i++)
@@ -297,8 +307,8 @@ int rt_descriptor_gather_sockets(struct descriptor_table *table)
 
 /* ---- its records ---- */
 
-static void put_settings(struct manifest_writer *writer, const struct socket_settings *settings,
-			 const struct descriptor_socket *socket)
+static void put_settings(const struct descriptor_table *table, struct manifest_writer *writer,
+			 const struct socket_settings *settings, const struct descriptor_socket *socket)
 {
 	rt_manifest_put(writer, socket, sizeof(*socket));
 	rt_manifest_put(writer, settings->options, socket->option_count * sizeof(settings->options[0]));
@@ -306,6 +316,7 @@ static void put_settings(struct manifest_writer *writer, const struct socket_set
 	rt_descriptor_pad(writer);
 	rt_manifest_put(writer, &settings->peer, socket->peer_length);
 	rt_descriptor_pad(writer);
+	rt_manifest_put(writer, rt_descriptor_memberships(table, settings), socket->membership_length);
 }
 
 /* The address of a socket that listens stays what it is. */
@@ -321,7 +332,7 @@ int rt_descriptor_capture_socket(struct descriptor_table *table, struct descript
 		if (!same_addresses(&addresses, settings))
 			set_addresses(settings, &addresses);
 	}
-	put_settings(writer, settings, &settings->socket);
+	put_settings(table, writer, settings, &settings->socket);
 	bool holds_messages = descriptor->type == SOCK_DGRAM && descriptor->family != AF_NETLINK;
 	return holds_messages ? rt_descriptor_put_unread(table, descriptor, writer) : 0;
 }
@@ -338,7 +349,7 @@ int rt_descriptor_capture_pair(struct descriptor_table *table, struct descriptor
 		socket.peer_inode = descriptor->peer_inode;
 	if (descriptor->ready >= 0 && (descriptor->ready & POLLRDHUP))
 		socket.flags |= SOCKET_READ_CLOSED;
-	put_settings(writer, settings, &socket);
+	put_settings(table, writer, settings, &socket);
 	return rt_descriptor_put_unread(table, descriptor, writer);
 }
 
@@ -388,6 +399,6 @@ int rt_descriptor_capture_connection(struct descriptor_table *table, struct desc
 	} else if (other != NULL) {
 		socket.peer_inode = descriptor->peer_inode;
 	}
-	put_settings(writer, settings, &socket);
+	put_settings(table, writer, settings, &socket);
 	return rt_descriptor_put_unread(table, descriptor, writer);
 }

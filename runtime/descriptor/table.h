@@ -80,6 +80,7 @@ struct socket_settings {
 	struct descriptor_socket socket; /* flags and place are not kept */
 	struct sockaddr_storage local, peer;
 	struct descriptor_option_value options[DESCRIPTOR_OPTIONS];
+	size_t memberships; /* where in the table's; socket.membership_length bytes */
 };
 
 /* What flight.c has found in this stop; nothing outside its thread but for `expected` and `refused`. */
@@ -116,7 +117,12 @@ struct descriptor_table {
 	bool pairs_stale; /* the entries have changed since rt_descriptor_pairs_number() */
 	bool no_kcmp;     /* the kernel or a filter refuses kcmp() */
 	bool connections_stale; /* TCP connections have come or gone since they were matched */
-	bool said_membership;   /* that multicast groups are not joined again */
+	bool said_membership;   /* that some multicast groups are not joined again */
+
+	struct descriptor_block memberships[2]; /* as recorded; prepare copies what is in use */
+	int membership_block;
+	size_t membership_used;
+	struct descriptor_block filter; /* struct group_filter, what the kernel answers */
 
 	struct flights flights;
 
@@ -238,6 +244,10 @@ int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number);
 /* Adds the records of all locks. 0 or -errno. */
 int rt_descriptor_capture_locks(struct descriptor_table *table, struct manifest_writer *writer);
 
+/* The settings that have been read of a socket, NULL: none. */
+struct socket_settings *rt_descriptor_known_settings(const struct descriptor_table *table,
+						     const struct descriptor *descriptor);
+
 /* What is known of a socket, read anew when it was not, or may have changed. NULL: no memory. */
 struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table,
 						   struct descriptor *descriptor);
@@ -249,9 +259,6 @@ uint8_t rt_descriptor_tcp_state(int fd);
 
 uint32_t rt_descriptor_option_changes(int fd);
 bool rt_descriptor_options_changed(int fd, uint32_t seen);
-
-/* Whether a socket has ever joined a multicast group. */
-bool rt_descriptor_memberships(void);
 
 /* What differs from a new socket; `values` has room for all. */
 uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,
@@ -300,6 +307,23 @@ uint64_t rt_descriptor_peer_of(struct descriptor_table *table, uint64_t inode);
 
 /* In the stop: sets peer_inode and `waiting` of all connections. 0 or -ENOMEM. */
 int rt_descriptor_find_peers(struct descriptor_table *table);
+
+/* ---- membership.c ---- */
+
+/* Whether a socket has joined a group that could not be noted. */
+bool rt_descriptor_memberships_missed(void);
+
+/* Reads which groups a socket is in. */
+void rt_descriptor_read_memberships(struct descriptor_table *table, const struct descriptor *descriptor,
+				    struct socket_settings *settings);
+
+const void *rt_descriptor_memberships(const struct descriptor_table *table, const struct socket_settings *settings);
+
+/* Not in the stop: drops what is of sockets that are gone. 0 or -ENOMEM. */
+int rt_descriptor_compact_memberships(struct descriptor_table *table);
+
+/* After a restore: interfaces may have other numbers under the same names. */
+void rt_descriptor_memberships_relearn(void);
 
 /* ---- watch.c ---- */
 

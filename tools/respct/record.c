@@ -60,7 +60,7 @@ static size_t find_messages(const struct manifest_descriptor *descriptor, const 
 	if (socket.option_count > DESCRIPTOR_OPTIONS)
 		return SIZE_MAX;
 	return sizeof(socket) + socket.option_count * sizeof(struct descriptor_option_value) +
-	       padded(socket.local_length) + padded(socket.peer_length);
+	       padded(socket.local_length) + padded(socket.peer_length) + socket.membership_length;
 }
 
 /* The numbers of the descriptors in flight that the messages of a socket carry. */

@@ -640,8 +640,12 @@ int restore_finish_sockets(struct restoration *restoration)
 {
 	for (struct entry *entry; (entry = next_waiting(restoration)) != NULL;)
 		connect_waiting(restoration, entry);
-	for (size_t i = 0; i < restoration->count; i++)
-		if (is_socket(&restoration->entries[i]))
-			restore_set_last_options(restoration->entries[i].temporary, &restoration->entries[i]);
+	for (size_t i = 0; i < restoration->count; i++) {
+		const struct entry *entry = &restoration->entries[i];
+		if (!is_socket(entry))
+			continue;
+		restore_set_last_options(entry->temporary, entry);
+		restore_join_groups(restoration, entry);
+	}
 	return 0;
 }

@@ -3,6 +3,9 @@
  * sent it, else from one of ours with the same address. An address that is not ours to have, that
  * of a foreign host or another process, cannot be had back: such a datagram of the network is
  * lost, as the network may lose it; one of a unix socket comes without its sender's name.
+ *
+ * A socket of the network whose address others may have, too, or a multicast group, gets them before it
+ * is bound there, at a port of its own: no other hears them.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -48,7 +51,7 @@ static bool is_any(const struct sockaddr_storage *address)
 static bool sends_from(const struct entry *entry, const struct sockaddr_storage *address, socklen_t length)
 {
 	if (entry->record.kind != DESCRIPTOR_UNCONNECTED || entry->record.shared_with >= 0 ||
-	    entry->temporary < 0)
+	    entry->temporary < 0 || entry->elsewhere)
 		return false;
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	if (recorded->family != address->ss_family || recorded->type != SOCK_DGRAM ||
@@ -121,6 +124,38 @@ static bool deliver(void *context, const struct message *message)
 		note_lost(delivery, &from, length);
 	if (!own)
 		close(sender);
+	return true;
+}
+
+static bool is_multicast(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET)
+		return IN_MULTICAST(ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr));
+	return IN6_IS_ADDR_MULTICAST(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+}
+
+/* Whether what is sent to its address may go to another socket. */
+static bool shares_address(const struct entry *entry)
+{
+	const struct sockaddr_storage local = restore_local_address(entry);
+	int number;
+	return is_multicast(&local) || restore_get_option(entry, DESCRIPTOR_OPTION_REUSEADDR, &number) ||
+	       restore_get_option(entry, DESCRIPTOR_OPTION_REUSEPORT, &number);
+}
+
+bool restore_fill_elsewhere(struct restoration *restoration, struct entry *entry)
+{
+	struct sockaddr_storage address = {.ss_family = (sa_family_t)PAYLOAD(entry, struct descriptor_socket)->family};
+	const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	if (restore_socket_messages(entry) == entry->record.payload_length || !shares_address(entry) ||
+	    bind(entry->temporary, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		return false;
+	entry->elsewhere = true;
+	restore_fill_datagrams(restoration, entry);
+	entry->elsewhere = false;
+	/* A port that the kernel has chosen it takes back here, and BINDTODEVICE with it. */
+	connect(entry->temporary, &nowhere, sizeof(nowhere));
+	restore_set_options(entry->temporary, entry);
 	return true;
 }
 

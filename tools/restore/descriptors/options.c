@@ -31,10 +31,15 @@ static size_t addresses_at(const struct descriptor_socket *recorded)
 	return sizeof(*recorded) + recorded->option_count * sizeof(struct descriptor_option_value);
 }
 
+static size_t memberships_at(const struct descriptor_socket *recorded)
+{
+	return addresses_at(recorded) + PADDED(recorded->local_length) + PADDED(recorded->peer_length);
+}
+
 size_t restore_socket_messages(const struct entry *entry)
 {
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
-	return addresses_at(recorded) + PADDED(recorded->local_length) + PADDED(recorded->peer_length);
+	return memberships_at(recorded) + recorded->membership_length;
 }
 
 struct sockaddr_storage restore_local_address(const struct entry *entry)
@@ -60,13 +65,35 @@ bool restore_valid_options(const struct entry *entry)
 	size_t room = entry->record.payload_length - sizeof(*recorded);
 	if (recorded->option_count > DESCRIPTOR_OPTIONS ||
 	    recorded->local_length > sizeof(struct sockaddr_storage) ||
-	    recorded->peer_length > sizeof(struct sockaddr_storage) ||
+	    recorded->peer_length > sizeof(struct sockaddr_storage) || recorded->membership_length % 8 != 0 ||
 	    restore_socket_messages(entry) - sizeof(*recorded) > room)
 		return false;
 	for (uint32_t i = 0; i < recorded->option_count; i++) {
 		const struct descriptor_option_value value = value_at(entry, i);
 		if (value.option >= DESCRIPTOR_OPTIONS || value.length > options[value.option].bytes)
 			return false;
+	}
+	return restore_each_membership(entry, NULL, NULL);
+}
+
+static bool valid_membership(const struct descriptor_membership *membership, size_t room)
+{
+	return room >= sizeof(*membership) && (membership->family == AF_INET || membership->family == AF_INET6) &&
+	       memchr(membership->interface_name, '\0', sizeof(membership->interface_name)) != NULL &&
+	       membership->source_count <= (room - sizeof(*membership)) / RESTORE_SOURCE_BYTES;
+}
+
+bool restore_each_membership(const struct entry *entry, restore_membership *use, void *context)
+{
+	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
+	const uint8_t *at = entry->payload + memberships_at(recorded), *end = at + recorded->membership_length;
+	while (at < end) {
+		const struct descriptor_membership *membership = (const void *)at;
+		if (!valid_membership(membership, (size_t)(end - at)))
+			return false;
+		if (use != NULL)
+			use(context, membership, at + sizeof(*membership));
+		at += sizeof(*membership) + (size_t)membership->source_count * RESTORE_SOURCE_BYTES;
 	}
 	return true;
 }

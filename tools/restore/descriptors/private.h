@@ -26,6 +26,7 @@ struct entry {
 	bool lost;              /* temporary is the descriptor that always fails */
 	bool filled;            /* its unread contents are back */
 	bool carries;           /* socket: its unread contents carry descriptors */
+	bool elsewhere;         /* socket: not yet bound to its own address */
 };
 
 /* A socket whose unread contents wait until all is open that they carry. */
@@ -118,6 +119,14 @@ bool restore_valid_options(const struct entry *entry);
 /* Where the messages start. */
 size_t restore_socket_messages(const struct entry *entry);
 
+#define RESTORE_SOURCE_BYTES 16 /* of an address in the list of sources */
+
+/* A group that a socket was in, and its sources. */
+typedef void restore_membership(void *context, const struct descriptor_membership *membership, const uint8_t *sources);
+
+/* Calls `use`, which may be NULL, for each. False when they are malformed. */
+bool restore_each_membership(const struct entry *entry, restore_membership *use, void *context);
+
 struct sockaddr_storage restore_local_address(const struct entry *entry);
 struct sockaddr_storage restore_peer_address(const struct entry *entry);
 
@@ -160,10 +169,18 @@ ssize_t restore_send_message(struct restoration *restoration, const struct entry
 			     const struct message *message, size_t done, const struct sockaddr_storage *to,
 			     socklen_t to_length);
 
+/* ---- membership.c ---- */
+
+/* Joins the multicast groups again that the socket was in. */
+void restore_join_groups(const struct restoration *restoration, const struct entry *entry);
+
 /* ---- datagram.c ---- */
 
 /* Delivers what a datagram socket had not read, from where it came as far as possible. */
 void restore_fill_datagrams(struct restoration *restoration, struct entry *entry);
+
+/* The same before a socket of the network is bound, when its address may be others', too. False: it is not. */
+bool restore_fill_elsewhere(struct restoration *restoration, struct entry *entry);
 
 /* ---- phases ---- */
 

@@ -75,13 +75,13 @@ static int bind_socket(struct restoration *restoration, const struct entry *entr
 {
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	struct sockaddr_storage address = restore_local_address(entry);
-	int fd = entry->temporary, on = 1, result;
+	int fd = entry->temporary, on = 1, reuse, result;
 	if (recorded->family == AF_NETLINK)
 		result = bind_netlink(fd, &address, recorded->local_length);
 	else if (recorded->peer_length > 0)
 		result = bind_client(fd, &address, recorded->local_length);
 	else {
-		if (recorded->type == SOCK_STREAM)
+		if (recorded->type == SOCK_STREAM || restore_get_option(entry, DESCRIPTOR_OPTION_REUSEADDR, &reuse))
 			setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 		result = bind_address(fd, &address, recorded->local_length);
 	}
@@ -140,9 +140,11 @@ int restore_open_socket(struct restoration *restoration, struct entry *entry)
 		return 0;
 	if (is_unix_path(entry, path))
 		return check_path(restoration, entry, path);
+	bool datagrams = (recorded->family == AF_INET || recorded->family == AF_INET6) && recorded->type == SOCK_DGRAM;
+	bool filled = datagrams && restore_fill_elsewhere(restoration, entry);
 	if (bind_socket(restoration, entry) < 0)
 		return -1;
-	if (recorded->family != AF_UNIX && recorded->type == SOCK_DGRAM)
+	if (datagrams && !filled)
 		restore_fill_datagrams(restoration, entry);
 	return 0;
 }
