@@ -25,7 +25,7 @@
 
 #define STACK_SIZE (512 * 1024)
 #define TLS_SIZE (64 * 1024)           /* room below the thread pointer, for stray accesses */
-#define RETRY_SUSPENDED_NS 1000000000L /* how often a failing store is tried again */
+#define RETRY_MOST_NS 1000000000L      /* a failing store is tried again at least so often */
 #define RESERVE_PAGES 256              /* room made in the log before the stop */
 #define LOOK_AROUND_NS 1000000000L     /* how often to see whether the program is still there */
 #define STUCK_CHECKPOINTS 5            /* stops given up in a row before the user is told */
@@ -165,36 +165,71 @@ static int take_checkpoint(struct engine *engine)
 
 /* ---- what can go wrong ---- */
 
-static void suspend_protection(struct engine *engine, int error)
+/* The open epoch is forgotten; which pages have changed since the last commit is then unknown. */
+static void give_up_epoch(struct engine *engine)
 {
+	if (!engine->epoch_open)
+		return;
 	rt_store_abort(engine->store);
 	engine->epoch_open = false;
 	engine->recapture = true;
 	engine->missed.count = 0;
 	engine->vdso_stored = false;
+}
+
+static void write_statistics(const struct engine *engine)
+{
+	if (engine->statistics_fd >= 0)
+		rt_sys_pwrite(engine->statistics_fd, &engine->statistics, sizeof(engine->statistics), 0);
+}
+
+/* What there is to come back to. */
+static void describe_last_checkpoint(struct engine *engine, char *text, size_t size)
+{
+	struct store_status status;
+	rt_store_status(engine->store, &status);
+	if (status.epoch == 0)
+		rt_format(text, size, "there is no checkpoint yet");
+	else
+		rt_format(text, size, "the last checkpoint, number %lu, is %ld ms old", status.epoch,
+			  (realtime_ns() - status.commit_time_ns) / 1000000);
+}
+
+static void say_unprotected(struct engine *engine, int error)
+{
+	char last[128];
+	const char *why = rt_error_text(error);
+	describe_last_checkpoint(engine, last, sizeof(last));
+	if (rt_root.root_changed)
+		why = "the program has changed its root directory";
+	else if (error == -ENOMEM && rt_memory_is_limited())
+		why = "the program's limit of memory (ulimit -v, ulimit -d) leaves no room for protection";
+	rt_say("%s: %s: running unprotected; %s", rt_root.directory, why, last);
+}
+
+/* Tried again soon, then less and less often. */
+static void suspend_protection(struct engine *engine, int error)
+{
+	give_up_epoch(engine);
+	engine->retry_ns = engine->suspended ? 2 * engine->retry_ns : engine->options.interval_ns;
+	if (engine->retry_ns > RETRY_MOST_NS)
+		engine->retry_ns = RETRY_MOST_NS;
 	if (engine->suspended)
 		return;
 	engine->suspended = true;
-	if (rt_root.root_changed)
-		rt_say("%s: the program has changed its root directory: running unprotected since the last checkpoint",
-		       rt_root.directory);
-	else if (error == -ENOMEM && rt_memory_is_limited())
-		rt_say("%s: the program's limit of memory (ulimit -v, ulimit -d) leaves no room for protection: running "
-		       "unprotected since the last checkpoint",
-		       rt_root.directory);
-	else
-		rt_say("%s: %s: running unprotected since the last checkpoint", rt_root.directory, rt_error_text(error));
+	engine->statistics.suspended = (uint32_t)-error;
+	write_statistics(engine);
+	say_unprotected(engine, error);
 }
 
 static void note_success(struct engine *engine)
 {
-	engine->stuck = 0;
 	if (engine->suspended) {
 		engine->suspended = false;
+		engine->statistics.suspended = 0;
 		rt_say("%s: protected again", rt_root.directory);
 	}
-	if (engine->statistics_fd >= 0)
-		rt_sys_pwrite(engine->statistics_fd, &engine->statistics, sizeof(engine->statistics), 0);
+	write_statistics(engine);
 }
 
 /* A thread that cannot be stopped (in a vfork, or stuck in a device): tried again later. */
@@ -229,24 +264,45 @@ static void end_with_program(struct engine *engine)
 	engine->stop = 1;
 }
 
+static bool is_full(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+}
+
+static int try_checkpoint(struct engine *engine)
+{
+	int result;
+	if (rt_root.root_changed)
+		return -EXDEV;
+	/* What failed may be the move home: until that succeeds, the log must not get longer. */
+	if (engine->suspended && (result = rt_store_settle(engine->store, true)) < 0)
+		return result;
+	result = take_checkpoint(engine);
+	if (!is_full(result) || engine->suspended)
+		return result;
+	/* A full log may find room at home. */
+	give_up_epoch(engine);
+	return rt_store_settle(engine->store, true) < 0 ? result : take_checkpoint(engine);
+}
+
 static int run_checkpoint(struct engine *engine)
 {
 	drop_restorer(engine);
-	int result = rt_root.root_changed ? -EXDEV : take_checkpoint(engine);
-	if (result == 0) {
-		note_success(engine);
-		result = rt_store_settle(engine->store, false);
-		if (result < 0)
-			suspend_protection(engine, result);
-	} else if (result == -ESRCH) {
+	int result = try_checkpoint(engine);
+	if (result == -ESRCH) {
 		end_with_program(engine);
-	} else if (result == -ETIMEDOUT) {
-		note_stuck(engine);
-	} else {
-		suspend_protection(engine, result);
-		/* A full log may find room at home. */
-		rt_store_settle(engine->store, true);
+		return result;
 	}
+	if (result == -ETIMEDOUT) {
+		note_stuck(engine);
+		return result;
+	}
+	engine->stuck = 0;
+	int settled = result < 0 ? result : rt_store_settle(engine->store, false);
+	if (settled < 0)
+		suspend_protection(engine, settled);
+	else
+		note_success(engine);
 	return result;
 }
 
@@ -254,7 +310,7 @@ static int run_checkpoint(struct engine *engine)
 
 static int64_t next_time(const struct engine *engine, int64_t started)
 {
-	int64_t interval = engine->suspended ? RETRY_SUSPENDED_NS : engine->options.interval_ns;
+	int64_t interval = engine->suspended ? engine->retry_ns : engine->options.interval_ns;
 	if (engine->stuck > 0)
 		interval = STUCK_FACTOR * (rt_monotonic_ns() - started);
 	int64_t next = started + interval;

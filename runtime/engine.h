@@ -69,6 +69,8 @@ struct engine_statistics {
 	uint64_t quiesce_ns_total, memory_ns_total, process_ns_total; /* the parts of the parked time */
 	uint64_t pages_written, pages_precopied;
 	uint64_t stragglers;   /* threads captured by signal */
+	uint32_t suspended;    /* the errno value for which protection has stopped; 0: it has not */
+	uint32_t pad;
 	uint64_t stops;        /* stops so far; parked_ns[] has the last ones, nanoseconds */
 	uint32_t parked_ns[PARKED_SAMPLES];
 	uint32_t track; /* enum rt_track_kind */
@@ -129,6 +131,7 @@ struct engine {
 	struct advice_table advice; /* as of the last look */
 	struct advice_table guards; /* guard regions, as of this stop */
 	bool suspended;     /* the store fails: running unprotected since the last commit */
+	int64_t retry_ns;   /* how long until the next attempt */
 	bool recapture;     /* what changed since the last commit is not known: compare all pages */
 	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	bool advice_read; /* has been looked at */

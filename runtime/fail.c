@@ -7,7 +7,7 @@
 #include "memory.h"
 #include "parse.h"
 
-struct rt_fail *rt_fail_setting;
+struct rt_fail_settings *rt_fail_settings;
 
 const char *const rt_fail_names[RT_FAIL_COUNT] = {
 #define NAME(identifier, name, effect) name,
@@ -32,11 +32,16 @@ static const struct {
 
 #define ACTIONS (sizeof(actions) / sizeof(actions[0]))
 
+static bool is_end(char c)
+{
+	return c == '\0' || c == ',';
+}
+
 /* Whether the word at *text, up to a colon or the end, is `name`; then *text is behind it. */
 static bool take_word(const char **text, const char *name)
 {
 	size_t length = strlen(name);
-	if (strncmp(*text, name, length) != 0 || ((*text)[length] != ':' && (*text)[length] != '\0'))
+	if (strncmp(*text, name, length) != 0 || ((*text)[length] != ':' && !is_end((*text)[length])))
 		return false;
 	*text += length;
 	return true;
@@ -71,19 +76,19 @@ static int parse_action(const char **text, int32_t *action)
 /* ":NUMBER", or nothing. */
 static int parse_count(const char **text, uint64_t *count)
 {
-	if (**text == '\0')
+	if (is_end(**text))
 		return 0;
 	const char *digits = ++*text;
 	*count = rt_parse_number(text, 10);
-	return *text == digits || (**text != ':' && **text != '\0') ? -EINVAL : 0;
+	return *text == digits || (**text != ':' && !is_end(**text)) ? -EINVAL : 0;
 }
 
-int rt_fail_parse(const char *text, struct rt_fail *fail)
+static int parse_one(const char **text, struct rt_fail *fail)
 {
 	uint64_t first = 1, times = 1;
 	memset(fail, 0, sizeof(*fail));
-	if (parse_point(&text, &fail->point) < 0 || *text++ != ':' || parse_action(&text, &fail->action) < 0 ||
-	    parse_count(&text, &first) < 0 || parse_count(&text, &times) < 0 || *text != '\0' || first == 0)
+	if (parse_point(text, &fail->point) < 0 || *(*text)++ != ':' || parse_action(text, &fail->action) < 0 ||
+	    parse_count(text, &first) < 0 || parse_count(text, &times) < 0 || !is_end(**text) || first == 0)
 		return -EINVAL;
 	if (fail->action > 0 && fail->point != RT_FAIL_ANY && rt_fail_effects[fail->point] == FAIL_NOTHING)
 		return -EINVAL;
@@ -92,15 +97,27 @@ int rt_fail_parse(const char *text, struct rt_fail *fail)
 	return 0;
 }
 
-int rt_fail_set(const struct rt_fail *fail)
+int rt_fail_parse(const char *text, struct rt_fail_settings *settings)
 {
-	rt_fail_setting = NULL;
-	if (fail->action == 0)
+	memset(settings, 0, sizeof(*settings));
+	for (;; text++) {
+		if (settings->count == RT_FAIL_SETTINGS || parse_one(&text, &settings->entries[settings->count]) < 0)
+			return -EINVAL;
+		settings->count++;
+		if (*text == '\0')
+			return 0;
+	}
+}
+
+int rt_fail_set(const struct rt_fail_settings *settings)
+{
+	rt_fail_settings = NULL;
+	if (settings->count == 0)
 		return 0;
-	struct rt_fail *setting = rt_memory_map(sizeof(*setting));
-	if (setting == NULL)
+	struct rt_fail_settings *copy = rt_memory_map(sizeof(*copy));
+	if (copy == NULL)
 		return -ENOMEM;
-	*setting = *fail;
-	rt_fail_setting = setting;
+	*copy = *settings;
+	rt_fail_settings = copy;
 	return 0;
 }

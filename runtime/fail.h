@@ -1,12 +1,13 @@
 /*
  * Fail points: named steps at which a test has the process killed or stopped, or the step fail.
  *
- *   RESPCT_FAIL=POINT:ACTION[:FIRST[:TIMES]]
+ *   RESPCT_FAIL=POINT:ACTION[:FIRST[:TIMES]][,POINT:ACTION...]
  *
  * ACTION happens when POINT is reached for the FIRST time (1: at once), and TIMES times in all (1; 0: from
  * then on always). POINT is a name from the table below, or `any`: then the points are counted together.
  * `kill` and `stop` send SIGKILL or SIGSTOP to the process, right there; the others make the step return that
- * error as if the kernel had. A point at which nothing can fail takes no errors.
+ * error as if the kernel had. A point at which nothing can fail takes no errors. Each of several settings counts
+ * by itself; the first one whose turn it is acts.
  *
  * The variable is read once, by the library at start and by respct-restore. The program that
  * respct-restore brings back takes over what is left of it: so points of the restore, of the resume and of
@@ -135,14 +136,21 @@ enum rt_fail_point {
 /* A setting and how often its point has been reached. */
 struct rt_fail {
 	uint32_t point; /* enum rt_fail_point */
-	int32_t action; /* RT_FAIL_KILL, RT_FAIL_STOP, or the errno value to return; 0: nothing is set */
+	int32_t action; /* RT_FAIL_KILL, RT_FAIL_STOP, or the errno value to return */
 	uint64_t first; /* from 1 */
 	uint64_t last;
 	uint64_t reached;
 };
 
+#define RT_FAIL_SETTINGS 8
+
+struct rt_fail_settings {
+	uint64_t count; /* 0: nothing is set */
+	struct rt_fail entries[RT_FAIL_SETTINGS];
+};
+
 /* NULL: nothing is set. In the runtime area, as it changes while the program is stopped; resume sets it anew. */
-extern struct rt_fail *rt_fail_setting;
+extern struct rt_fail_settings *rt_fail_settings;
 
 /* Which points take errors. */
 extern const uint8_t rt_fail_effects[RT_FAIL_COUNT];
@@ -150,35 +158,43 @@ extern const uint8_t rt_fail_effects[RT_FAIL_COUNT];
 /* The names, in the order of the table. */
 extern const char *const rt_fail_names[RT_FAIL_COUNT];
 
-/* Reads a setting. 0 or -EINVAL. */
-int rt_fail_parse(const char *text, struct rt_fail *fail);
+/* Reads settings. 0 or -EINVAL. */
+int rt_fail_parse(const char *text, struct rt_fail_settings *settings);
 
-/* Takes a copy of it into the runtime area; one without an action: nothing is set. 0 or -ENOMEM. A tool, whose
- * children go on counting, has rt_fail_setting point to memory of its own instead. */
-int rt_fail_set(const struct rt_fail *fail);
+/* Takes a copy of them into the runtime area, if there are any. 0 or -ENOMEM. A tool, whose children go on counting,
+ * has rt_fail_settings point to memory of its own instead. */
+int rt_fail_set(const struct rt_fail_settings *settings);
 
-/* The point has been reached: 0 or -errno. Any thread; raw system calls only, in the restorer too. */
-static inline int rt_fail_reach(struct rt_fail *fail, enum rt_fail_point point, enum rt_fail_effect effect)
+/* The point has been reached: what is to happen, 0 for nothing. */
+static inline int32_t rt_fail_count(struct rt_fail *fail, enum rt_fail_point point, enum rt_fail_effect effect)
 {
-	if (fail->action == 0 || (fail->point != (uint32_t)point && fail->point != RT_FAIL_ANY))
-		return 0;
-	if (fail->action > 0 && effect == FAIL_NOTHING)
+	if ((fail->point != (uint32_t)point && fail->point != RT_FAIL_ANY) || (fail->action > 0 && effect == FAIL_NOTHING))
 		return 0;
 	uint64_t reached = __atomic_add_fetch(&fail->reached, 1, __ATOMIC_ACQ_REL);
-	if (reached < fail->first || reached > fail->last)
-		return 0;
-	if (fail->action > 0)
-		return -fail->action;
-	rt_syscall(SYS_kill, rt_sys_getpid(), fail->action == RT_FAIL_KILL ? SIGKILL : SIGSTOP);
+	return reached >= fail->first && reached <= fail->last ? fail->action : 0;
+}
+
+/* The same of several settings: 0 or -errno. Any thread; raw system calls only, in the restorer too. */
+static inline int rt_fail_reach(struct rt_fail_settings *settings, enum rt_fail_point point, enum rt_fail_effect effect)
+{
+	int32_t action = 0;
+	for (uint64_t i = 0; i < settings->count; i++) {
+		int32_t due = rt_fail_count(&settings->entries[i], point, effect);
+		if (action == 0)
+			action = due;
+	}
+	if (action >= 0)
+		return -action;
+	rt_syscall(SYS_kill, rt_sys_getpid(), action == RT_FAIL_KILL ? SIGKILL : SIGSTOP);
 	return 0;
 }
 
 /* 0, or the error with which the step is to end. */
 static inline int rt_fail(enum rt_fail_point point)
 {
-	if (__builtin_expect(rt_fail_setting == NULL, 1))
+	if (__builtin_expect(rt_fail_settings == NULL, 1))
 		return 0;
-	return rt_fail_reach(rt_fail_setting, point, (enum rt_fail_effect)rt_fail_effects[point]);
+	return rt_fail_reach(rt_fail_settings, point, (enum rt_fail_effect)rt_fail_effects[point]);
 }
 
 #endif

@@ -75,7 +75,7 @@ int rt_resume(struct rt_resume *resume)
 {
 	struct store *store;
 	/* What it points to was the dead process's. */
-	rt_fail_setting = NULL;
+	rt_fail_settings = NULL;
 	struct engine *engine = rt_engine_make();
 	int holder;
 	resume->problem = "restorer and library are of different versions";

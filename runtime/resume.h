@@ -25,7 +25,7 @@ struct rt_resume {
 	int32_t unused;
 	uint64_t stderr_device, stderr_inode; /* st_dev, st_ino of what respct-restore has on descriptor 2 */
 	const char *problem; /* out: which step failed */
-	struct rt_fail fail;
+	struct rt_fail_settings fail;
 };
 
 /* Starts the runtime in the restored process. 0 or -errno. */

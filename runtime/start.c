@@ -78,7 +78,7 @@ static void read_options(void)
 static void set_fail_point(void)
 {
 	const char *value = option(RT_FAIL_VARIABLE);
-	struct rt_fail fail;
+	struct rt_fail_settings fail;
 	if (value == NULL)
 		return;
 	if (rt_fail_parse(value, &fail) < 0)
@@ -255,15 +255,15 @@ static void protect(const char *path)
 	if ((result = rt_write_pid_file()) < 0)
 		rt_refuse("%s/pid: %s", rt_root.directory, rt_error_text(result));
 	mark_environment();
-	if (!rt_options.quiet)
-		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
-		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
-								       : ", not a loss of power");
 	rt_root.engine = rt_root.stopper = engine;
 	rt_crash_install();
 	result = rt_checkpoint_start(engine);
 	if (result < 0)
-		rt_refuse("cannot start the checkpoint thread: %s", rt_error_text(result));
+		rt_refuse("cannot start the checkpoint thread: %s%s", rt_error_text(result), advice(result));
+	if (!rt_options.quiet)
+		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
+		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
+								       : ", not a loss of power");
 }
 
 void rt_start(void)
@@ -294,7 +294,10 @@ void rt_finish(int wait_status)
 void rt_end_store(struct engine *engine, int wait_status)
 {
 	rt_fail(RT_FAIL_END_BEGIN);
-	rt_store_set_ended(engine->store, wait_status);
+	int result = rt_store_set_ended(engine->store, wait_status);
+	if (result < 0)
+		rt_say("%s: %s: it cannot be noted that the program has ended: the last checkpoint stays", rt_root.directory,
+		       rt_error_text(result));
 	char path[PATH_MAX + 8];
 	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
 	rt_syscall(SYS_unlink, path);
@@ -329,7 +332,7 @@ void rt_leave_child(void)
 		rt_crash_remove();
 	rt_root.engine = rt_root.stopper = NULL;
 	rt_root.wanted = 0;
-	rt_fail_setting = NULL;
+	rt_fail_settings = NULL;
 	rt_close_hidden();
 	rt_threads_forget();
 }

@@ -10,10 +10,11 @@ int rt_store_begin(struct store *store)
 {
 	if (!store->writable)
 		return -EROFS;
-	if (store->failed != 0)
-		return store->failed;
 	if (store->phase == PHASE_OPEN)
 		return -EINVAL;
+	int error = rt_store_mend(store);
+	if (error < 0)
+		return error;
 	rt_store_forget_epoch(store);
 	store->log_cursor = store->log_end;
 	store->phase = PHASE_OPEN;

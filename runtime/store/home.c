@@ -338,14 +338,16 @@ int rt_store_settle(struct store *store, bool force)
 		return -EROFS;
 	if (store->phase == PHASE_OPEN)
 		return -EBUSY;
-	int error = rt_store_mirror_record(store);
+	int error = rt_store_mend(store);
+	if (error == 0)
+		error = rt_store_mirror_record(store);
 	if (error < 0 || (!force && !settle_is_due(store)) || store->record.tail.length == 0)
 		return error;
 	if ((error = rt_fail(RT_FAIL_SETTLE_BEGIN)) < 0)
 		return error;
 	if (store->record.epoch > store->record.home_epoch) {
 		error = move_home(store);
-		if (error == -ENOSPC) {
+		if (error == -ENOSPC || error == -EDQUOT) {
 			/* The log's spare room may be what home needs. */
 			rt_store_log_trim(store, true);
 			error = move_home(store);

@@ -77,7 +77,9 @@ struct store {
 	bool writable;
 	bool is_pmem;
 	bool mirrored; /* both pages of super hold `record` */
-	int failed;    /* -errno once it is unknown what super holds; nothing may be written any more */
+	int failed;    /* -errno while it is unknown what the record page not in use holds: nothing that a record
+			* there may refer to must be written over */
+	uint64_t last_sequence; /* the highest that was ever written, that of a record that failed included */
 	enum phase phase;
 	enum store_durability durability;
 	uint64_t store_id;
@@ -163,6 +165,8 @@ int rt_store_read_super(struct store *store);
 /* Makes `record` (all but magic, ids, sequence and checksum filled in) the newest: durable when it returns 0.
  */
 int rt_store_write_record(struct store *store, const struct commit_record *record);
+/* After a record that failed: takes it back, so that its epoch's place in the log may be used again. */
+int rt_store_mend(struct store *store);
 /* Copies the newest record to the other page, too. */
 int rt_store_mirror_record(struct store *store);
 

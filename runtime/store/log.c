@@ -17,7 +17,7 @@ static int grow_log(struct store *store, uint64_t end)
 	uint64_t step = LOG_STEP_BYTES;
 	int error = rt_persist_grow(&store->log, (end + step - 1) / step * step);
 	/* On a nearly full device, what is really needed may still fit. */
-	return error == -ENOSPC ? rt_persist_grow(&store->log, RT_PAGE_ALIGN_UP(end)) : error;
+	return error == -ENOSPC || error == -EDQUOT ? rt_persist_grow(&store->log, RT_PAGE_ALIGN_UP(end)) : error;
 }
 
 int rt_store_log_reach(struct store *store, uint64_t end)

@@ -95,44 +95,53 @@ int rt_store_read_super(struct store *store)
 	return 0;
 }
 
-static int put_record(struct store *store, int page, const struct commit_record *record)
+static int put_record(struct store *store, const struct commit_record *record)
 {
-	uint64_t offset = STORE_PAGE_SIZE * (1 + (uint64_t)page);
+	uint64_t offset = STORE_PAGE_SIZE * (1 + (uint64_t)!store->record_page);
 	rt_persist_copy(&store->super, offset, record, sizeof(*record));
 	rt_persist_flush(&store->super, offset, sizeof(*record));
 	int error = rt_fail(RT_FAIL_RECORD_STORED);
 	if (error == 0)
 		error = rt_persist_drain(&store->super);
-	if (error < 0)
-		store->failed = error;
+	store->failed = error;
 	return error;
 }
 
 int rt_store_write_record(struct store *store, const struct commit_record *record)
 {
-	if (store->failed != 0)
-		return store->failed;
 	struct commit_record next = *record;
-	next.sequence = store->record.sequence + 1;
+	if (store->last_sequence < store->record.sequence)
+		store->last_sequence = store->record.sequence;
+	next.sequence = ++store->last_sequence;
 	seal_record(&next, store->store_id);
-	int error = put_record(store, !store->record_page, &next);
+	int error = put_record(store, &next);
 	if (error < 0)
 		return error;
 	store->record = next;
 	store->record_page = !store->record_page;
 	store->mirrored = false;
 	rt_fail(RT_FAIL_RECORD_DRAINED);
-	/* Where draining is free, the copy is too. */
-	return store->durability == STORE_DURABILITY_PROCESS ? rt_store_mirror_record(store) : 0;
+	/* Where draining is free, the copy is too. Should it fail, the record is valid all the same. */
+	if (store->durability == STORE_DURABILITY_PROCESS)
+		rt_store_mirror_record(store);
+	return 0;
+}
+
+/*
+ * The record that failed is on the page that is not in use, or will be, or never: whichever of the two
+ * checkpoints recovery finds is whole, as long as nothing else is written. The last one that is known to be
+ * durable, under a higher number, takes its place.
+ */
+int rt_store_mend(struct store *store)
+{
+	return store->failed == 0 ? 0 : rt_store_write_record(store, &store->record);
 }
 
 int rt_store_mirror_record(struct store *store)
 {
 	if (store->mirrored)
 		return 0;
-	if (store->failed != 0)
-		return store->failed;
-	int error = put_record(store, !store->record_page, &store->record);
+	int error = put_record(store, &store->record);
 	store->mirrored = error == 0;
 	return error;
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "runtime/fail.h"
 #include "test_store_model.h"
 
 /* Seeds must not be 0. */
@@ -445,6 +446,150 @@ Test(store, a_huge_log_shrinks)
 	cr_assert_eq(rt_store_check(store), 0);
 	const uint64_t *kept = rt_store_page(store, 0x10000000 + 49995 * 4096UL);
 	cr_assert(kept != NULL && *kept == 49995);
+	rt_store_close(store);
+	remove_directory(path);
+}
+
+/* ---- errors ---- */
+
+static void set_fail_point(struct rt_fail_settings *settings, const char *text)
+{
+	cr_assert_eq(rt_fail_parse(text, settings), 0);
+	rt_fail_settings = settings;
+}
+
+static int try_commit(struct store *store, struct image *image, uint64_t seed)
+{
+	static unsigned char manifest[300000];
+	image->manifest = seed;
+	image->epoch++;
+	fill_manifest(manifest, seed);
+	return rt_store_commit(store, manifest, manifest_length(seed), 1000);
+}
+
+static void append_all_anew(struct store *store, struct image *image, uint64_t *random)
+{
+	for (unsigned page = 0; page < 300; page++)
+		append(store, image, page, new_seed(random));
+}
+
+/* What a crash leaves is one of two checkpoints, whole. */
+static void expect_one_of(const char *path, const struct image *old, const struct image *new)
+{
+	char *copy = copy_store(path);
+	struct store *store = must_open(copy, false);
+	if (checkpoint_difference(store, old) != NULL)
+		cr_assert_null(checkpoint_difference(store, new), "%s", checkpoint_difference(store, new));
+	cr_assert_eq(rt_store_check(store), 0, "%s", rt_store_problem());
+	rt_store_close(store);
+	remove_directory(copy);
+}
+
+/*
+ * A commit whose record cannot be drained: nobody knows which checkpoint is valid. Its place in the log is not
+ * written over before the old one is known to be.
+ */
+static void record_fails(enum store_durability durability)
+{
+	char *path = new_directory();
+	struct store *store = must_create(path, durability);
+	struct rt_fail_settings settings;
+	static struct image image, next;
+	uint64_t random = 5;
+	memset(&image, 0, sizeof(image));
+	for (int round = 0; round < 20; round++) {
+		cr_assert_eq(rt_store_begin(store), 0);
+		append_all_anew(store, &image, &random);
+		commit(store, &image, round + 1);
+		if (round % 5 == 4)
+			cr_assert_eq(rt_store_settle(store, true), 0);
+
+		next = image;
+		cr_assert_eq(rt_store_begin(store), 0);
+		append_all_anew(store, &next, &random);
+		set_fail_point(&settings, "record.stored:eio:1:3");
+		cr_assert_eq(try_commit(store, &next, 1000 + round), -EIO);
+		expect_one_of(path, &image, &next);
+		rt_store_abort(store);
+		/* Neither is anything done while it cannot be taken back. */
+		cr_assert_eq(rt_store_begin(store), -EIO);
+		cr_assert_eq(rt_store_settle(store, true), -EIO);
+		expect_one_of(path, &image, &next);
+		cr_assert_eq(rt_store_begin(store), 0);
+		rt_fail_settings = NULL;
+		next = image;
+		append_all_anew(store, &next, &random);
+		expect_after_crash(path, &image, true);
+		rt_store_abort(store);
+		cr_assert_null(checkpoint_difference(store, &image));
+	}
+	rt_store_close(store);
+	remove_directory(path);
+}
+
+Test(store, record_fails_process)
+{
+	record_fails(STORE_DURABILITY_PROCESS);
+}
+
+Test(store, record_fails_power)
+{
+	record_fails(STORE_DURABILITY_POWER);
+}
+
+/* The copy of a record on the other page: when that fails, the checkpoint is committed all the same. */
+Test(store, copy_of_record_fails)
+{
+	char *path = new_directory();
+	struct store *store = must_create(path, STORE_DURABILITY_PROCESS);
+	struct rt_fail_settings settings;
+	static struct image image, next;
+	uint64_t random = 6;
+	for (int round = 0; round < 10; round++) {
+		cr_assert_eq(rt_store_begin(store), 0);
+		append_all_anew(store, &image, &random);
+		set_fail_point(&settings, "record.stored:eio:2");
+		commit(store, &image, round + 1);
+		rt_fail_settings = NULL;
+		expect_after_crash(path, &image, false);
+		cr_assert_eq(rt_store_begin(store), 0);
+		next = image;
+		append_all_anew(store, &next, &random);
+		expect_after_crash(path, &image, true);
+		rt_store_abort(store);
+	}
+	rt_store_close(store);
+	remove_directory(path);
+}
+
+/* Every point of settle fails, again and again: what is committed stays, and in the end it settles. */
+Test(store, settle_fails)
+{
+	static const char *const points[] = {"settle.chunk", "settle.drain", "settle.slot",  "settle.index",  "settle.record",
+					     "store.write",  "store.drain",  "record.stored", "settle.rewind", "any"};
+	char *path = new_directory();
+	struct store *store = must_create(path, STORE_DURABILITY_POWER);
+	static struct image image;
+	uint64_t random = 7;
+	for (unsigned round = 0; round < 60; round++) {
+		char text[64];
+		struct rt_fail_settings settings;
+		cr_assert_eq(rt_store_begin(store), 0);
+		append_all_anew(store, &image, &random);
+		append_some(store, &image, &random, 50);
+		drop_some(store, &image, &random);
+		commit(store, &image, round + 1);
+		snprintf(text, sizeof(text), "%s:eio:%u", points[round % 10], 1 + round / 10);
+		set_fail_point(&settings, text);
+		int error = rt_store_settle(store, true);
+		rt_fail_settings = NULL;
+		cr_assert(error == 0 || error == -EIO, "%s: %d", text, error);
+		cr_assert_null(checkpoint_difference(store, &image));
+		expect_after_crash(path, &image, round % 2);
+		cr_assert_eq(rt_store_settle(store, round % 3 == 0), 0);
+		cr_assert_null(checkpoint_difference(store, &image));
+		expect_after_crash(path, &image, round % 2);
+	}
 	rt_store_close(store);
 	remove_directory(path);
 }

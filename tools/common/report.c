@@ -7,6 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+static int report_fd = STDERR_FILENO;
+
+void report_to(int fd)
+{
+	report_fd = fd;
+}
 
 static void report_arguments(const char *format, va_list arguments)
 {
@@ -14,7 +22,7 @@ static void report_arguments(const char *format, va_list arguments)
 	char line[4096];
 	int length = snprintf(line, sizeof(line) - 1, "%s: ", program_invocation_short_name);
 	vsnprintf(line + length, sizeof(line) - 1 - (size_t)length, format, arguments);
-	fprintf(stderr, "%s\n", line);
+	dprintf(report_fd, "%s\n", line);
 }
 
 void report(const char *format, ...)

@@ -9,6 +9,9 @@
 /* Prints "COMMAND: " + the text + newline. */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* From now on to another descriptor than stderr. */
+void report_to(int fd);
+
 /* report(), then exit(EXIT_TOOL_FAILED). */
 void refuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 

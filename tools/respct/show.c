@@ -19,6 +19,7 @@
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
+#include "message.h"
 
 #define NS_PER_S 1000000000L
 
@@ -96,13 +97,17 @@ static bool read_statistics(const char *directory, struct engine_statistics *sta
 		return false;
 	ssize_t got = read(fd, statistics, sizeof(*statistics));
 	close(fd);
-	return got == (ssize_t)sizeof(*statistics) && statistics->stops > 0;
+	return got == (ssize_t)sizeof(*statistics);
 }
 
-static void print_statistics(const char *directory)
+static void print_statistics(const char *directory, bool alive)
 {
 	static struct engine_statistics statistics;
 	if (!read_statistics(directory, &statistics))
+		return;
+	if (alive && statistics.suspended != 0)
+		printf("unprotected: %s\n", rt_error_text((int)statistics.suspended));
+	if (statistics.stops == 0)
 		return;
 	uint64_t samples = statistics.stops < PARKED_SAMPLES ? statistics.stops : PARKED_SAMPLES;
 	qsort(statistics.parked_ns, samples, sizeof(uint32_t), compare_samples);
@@ -161,7 +166,7 @@ int command_stat(int argc, char **argv)
 	printf("durability: %s\n", status.durability == STORE_DURABILITY_POWER ? "power" : "process");
 	printf("persistent_memory: %s\n", status.is_pmem ? "yes" : "no");
 	print_crash_figures(options.directory, &status);
-	print_statistics(options.directory);
+	print_statistics(options.directory, pid > 0);
 	rt_store_close(store);
 	return 0;
 }
@@ -284,7 +289,8 @@ int command_inspect(int argc, char **argv)
 	static struct engine_statistics statistics;
 	printf("durability %s, %s persistent memory, tracking by %s\n",
 	       status.durability == STORE_DURABILITY_POWER ? "power" : "process", status.is_pmem ? "on" : "not on",
-	       read_statistics(options.directory, &statistics) ? rt_track_name((enum rt_track_kind)statistics.track)
+	       read_statistics(options.directory, &statistics) && statistics.stops > 0
+		       ? rt_track_name((enum rt_track_kind)statistics.track)
 							       : "what is not known");
 	print_crash(options.directory, &status);
 	struct manifest_reader reader = {0};

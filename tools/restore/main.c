@@ -132,6 +132,16 @@ static void note_stderr(struct plan *plan)
 	plan->resume.stderr_inode = status.st_ino;
 }
 
+/* What goes wrong is told here, not to what the program has under that number. */
+static void keep_stderr(int lowest_fd)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, lowest_fd);
+	if (fd < 0)
+		return;
+	report_to(fd);
+	*PLAN_MESSAGE_FD = fd;
+}
+
 static void reach(enum rt_fail_point point)
 {
 	int result = rt_fail(point);
@@ -142,19 +152,19 @@ static void reach(enum rt_fail_point point)
 static void set_fail_point(void)
 {
 	const char *value = getenv(RT_FAIL_VARIABLE);
-	static struct rt_fail fail;
+	static struct rt_fail_settings fail;
 	if (value == NULL || value[0] == '\0')
 		return;
 	if (rt_fail_parse(value, &fail) < 0)
 		refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/fail.h has them", RT_FAIL_VARIABLE, value);
-	rt_fail_setting = &fail;
+	rt_fail_settings = &fail;
 }
 
 /* The restored process goes on counting where this one ends. */
 static void hand_on_fail_point(struct plan *plan)
 {
-	if (rt_fail_setting != NULL)
-		plan->resume.fail = *rt_fail_setting;
+	if (rt_fail_settings != NULL)
+		plan->resume.fail = *rt_fail_settings;
 }
 
 /* How the restored process will find what it writes: as the kernel here can, not the one of the checkpoint. */
@@ -206,6 +216,7 @@ static void become(void *argument)
 	enter_directory(&image);
 	umask(image.process->umask);
 	take_settings(image.process);
+	keep_stderr(lowest_fd);
 	if (restore_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
 		refuse("%s", problem);
 	reach(RT_FAIL_RESTORE_DESCRIPTORS);

@@ -21,6 +21,8 @@ enum restore_outcome {
 };
 
 #define PLAN_OUTCOME ((volatile uint32_t *)RT_RESTORER_BASE)
+/* In that page, too: where the restorer's messages go, once the program's descriptors are there. */
+#define PLAN_MESSAGE_FD ((volatile int32_t *)(RT_RESTORER_BASE + 4))
 #define PLAN_BLOCK_BASE (RT_RESTORER_BASE + 4096)
 
 #define PLAN_MAX_SPECIAL 8

@@ -276,6 +276,7 @@ static void map_outcome(void)
 			  MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (page != (void *)RT_RESTORER_BASE)
 		refuse("cannot map the restorer's page: %s", strerror(errno));
+	*PLAN_MESSAGE_FD = STDERR_FILENO;
 }
 
 /* False: a time namespace is needed, and only within a user namespace it may be had. */

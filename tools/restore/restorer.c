@@ -63,7 +63,7 @@ static size_t length_of(const char *text)
 
 static void print(const char *text)
 {
-	rt_sys_write(2, text, length_of(text));
+	rt_sys_write(*PLAN_MESSAGE_FD, text, length_of(text));
 }
 
 static void print_number(uint64_t value, unsigned base)
@@ -75,7 +75,7 @@ static void print_number(uint64_t value, unsigned base)
 		digits[--at] = (char)(digit < 10 ? '0' + digit : 'a' + digit - 10);
 		value /= base;
 	} while (value != 0);
-	rt_sys_write(2, digits + at, sizeof(digits) - (size_t)at);
+	rt_sys_write(*PLAN_MESSAGE_FD, digits + at, sizeof(digits) - (size_t)at);
 }
 
 __attribute__((noreturn)) static void fail(const char *step, uint64_t address, long error)
@@ -403,13 +403,26 @@ static void make_signals_pending(const struct plan *plan)
 	}
 }
 
-/* The tool's own descriptors end here; the lock stays, it belongs to the runtime now. */
+/* The tool's own descriptors end here. The lock stays, it belongs to the runtime now; so does, for now, the way to
+ * say what goes wrong. */
 static void close_own_descriptors(const struct plan *plan)
 {
 	unsigned first = (unsigned)plan->first_own_fd, lock = (unsigned)plan->resume.lock_fd;
-	if (lock > first)
-		rt_syscall(SYS_close_range, first, lock - 1, 0);
-	rt_syscall(SYS_close_range, lock + 1, ~0U, 0);
+	unsigned other = *PLAN_MESSAGE_FD >= plan->first_own_fd ? (unsigned)*PLAN_MESSAGE_FD : lock;
+	unsigned low = lock < other ? lock : other, high = lock < other ? other : lock;
+	if (low > first)
+		rt_syscall(SYS_close_range, first, low - 1, 0);
+	if (high > low + 1)
+		rt_syscall(SYS_close_range, low + 1, high - 1, 0);
+	rt_syscall(SYS_close_range, high + 1, ~0U, 0);
+}
+
+static void close_message_descriptor(const struct plan *plan)
+{
+	int fd = *PLAN_MESSAGE_FD;
+	*PLAN_MESSAGE_FD = 2;
+	if (fd >= plan->first_own_fd)
+		rt_sys_close(fd);
 }
 
 /* ---- threads ---- */
@@ -654,6 +667,7 @@ void restorer_main(struct plan *plan)
 	make_signals_pending(plan);
 	set_timers(plan);
 	make_posix_timers(plan);
+	close_message_descriptor(plan);
 	reach(plan, RT_FAIL_RESTORER_GO);
 	*PLAN_OUTCOME = RESTORE_RUNNING;
 	__atomic_store_n(&plan->go, 1, __ATOMIC_RELEASE);
