@@ -6,6 +6,7 @@
 #   soak          an hour (SOAK_SECONDS=N) of programs under load, killed every few seconds; looks for growth
 #   crash-exhaustive  a million states that a loss of power could leave of the store; recovers each.
 #                 CRASH_STATES=N tries another number, CRASH_SEED=S begins elsewhere
+#   test-vm       in qemu: other kernels, persistent memory, power cuts; an hour or two
 #   bench         the figures of README.md
 #   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
 #   lint          clang-tidy, cppcheck and shellcheck
@@ -105,7 +106,7 @@ uninstall:
 
 CHECKED := $(sort $(shell find runtime shim tools -name '*.c'))
 FORMATTED := $(sort $(shell find runtime shim tools tests -name '*.c' -o -name '*.h'))
-SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/run-tests tests/install-packages)
+SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/run-tests tests/install-packages tests/vm/run tests/vm/guest/init tests/vm/guest/suite)
 
 # One file at a time: clang-tidy 14 mixes up va_list between files.
 lint:

@@ -168,7 +168,8 @@ static struct store *open_store(const char *path)
 	int holder = 0;
 	int result = rt_store_create(path, rt_options.durability);
 	if (result < 0 && result != -EEXIST)
-		rt_refuse("%s: cannot create the store: %s", path, rt_error_text(result));
+		rt_refuse("%s: cannot create the store: %s%s", path, rt_error_text(result),
+			  result == -ENOTDIR ? ": a store is a directory of files, on a file system" : "");
 	load_libpmem_for(path);
 	result = rt_store_open(path, true, rt_hidden_floor(), &store, &holder);
 	if (result == -EBUSY && is_ancestor(holder))

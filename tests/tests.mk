@@ -114,6 +114,19 @@ soak: test-packages
 	@mkdir -p $(BUILD)/soak
 	@$(TESTS)/soak --seconds $(SOAK_SECONDS) $(SOAK_OPTIONS)
 
+# In a virtual machine with persistent memory; not part of `make test`.
+# Files in an initramfs are of another time after each boot: a restore knows the program by its build-id.
+VM_PROGRAMS := $(TESTS)/vm/power_load
+$(TESTS)/vm/%: tests/vm/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) -Wl,--build-id=sha1 $< -o $@ -lpthread -ldl
+
+vm-programs: $(VM_PROGRAMS)
+
+test-vm: test-packages
+	@$(MAKE) --no-print-directory tests vm-programs
+	@BUILD=$(BUILD) tests/vm/run $(VM_OPTIONS) || [ $$? -eq 77 ]
+
 demo-packages:
 	@tests/install-packages demo
 
@@ -121,4 +134,4 @@ demo: demo-packages
 	@$(MAKE) --no-print-directory all $(TESTS)/memcached_load
 	@BUILD=$(BUILD) demo/demo.sh
 
-.PHONY: tests crash-exhaustive test test-unit test-e2e test-packages soak demo demo-packages
+.PHONY: tests vm-programs test-vm crash-exhaustive test test-unit test-e2e test-packages soak demo demo-packages

@@ -932,6 +932,35 @@ test_memory_limit()
 	refused 125 'ulimit -v' prlimit --as=61440000 "$respct" run --store "$store" -- true
 }
 
+# Each back end of tracking by its name; a restore takes what works then, whatever was used before.
+test_tracking()
+{
+	refused 125 'not wp_async, soft_dirty or compare' env RESPCT_TRACK=magic "$respct" run --store "$store" -- true
+	best=$("$respct" check | sed -n 's/^tracking: \([a-z_]*\): .*/\1/p')
+	for kind in wp_async soft_dirty compare; do
+		RESPCT_TRACK=$kind "$respct" check >output
+		if grep -q "^tracking: $kind: " output; then
+			continue
+		fi
+		[ $kind != compare ] || fail "comparing works everywhere: $(cat output)"
+		refused 125 "RESPCT_TRACK=$kind: not available here" env RESPCT_TRACK=$kind "$respct" run --store "$store" -- true
+	done
+	rm -f go
+	RESPCT_TRACK=compare "$respct" run --store "$store" -- "$helpers/waiter" 3 >output 2>errors </dev/null &
+	child=$!
+	await 30 epoch_above 1
+	[ "$(value tracking)" = compare ] || fail "tracking is said to be by $(value tracking)"
+	kill_program
+	refused 125 'not wp_async, soft_dirty or compare' env RESPCT_TRACK=magic "$restore" "$store"
+	start_restored "$(value epoch)"
+	await 30 test "$(value tracking)" = "$best"
+	kill_program
+	export RESPCT_TRACK=compare
+	start_restored "$(value epoch)"
+	finish 3
+	"$respct" inspect "$store" >/dev/null || :
+}
+
 test_durability_power()
 {
 	rm -f go
