@@ -6,6 +6,7 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
+#include "build_id.h"
 #include "layout.h"
 #include "memory.h"
 #include "parse.h"
@@ -249,6 +250,15 @@ static const struct region *find_same(const struct region_table *previous, size_
 	return NULL;
 }
 
+static void note_kind_of_memory(const struct region_table *previous, struct region *region, const char *name)
+{
+	region->in_memory = lies_in_memory(region, name);
+	/* A change of protection makes another mapping of it. */
+	const struct region *before = rt_region_find(previous, region->start);
+	region->written = (region->prot & PROT_WRITE) != 0 ||
+			  (before != NULL && before->written && is_same_object(before, region));
+}
+
 /* Adds the mapping just found, with the name it had before or, if that is not its name any more, anew. */
 static int take_region(int maps_fd, uint64_t address, const struct region_table *previous,
 		       const struct region *same, struct region *region, struct region_table *table)
@@ -266,11 +276,7 @@ static int take_region(int maps_fd, uint64_t address, const struct region_table 
 		return result;
 	if (region->inode != 0)
 		read_file_status(table, region, name);
-	region->in_memory = lies_in_memory(region, name);
-	/* A change of protection makes another mapping of it. */
-	const struct region *before = rt_region_find(previous, region->start);
-	region->written = (region->prot & PROT_WRITE) != 0 ||
-			  (before != NULL && before->written && is_same_object(before, region));
+	note_kind_of_memory(previous, region, name);
 	return append_region(table, region, name);
 }
 
@@ -326,8 +332,35 @@ static void parse_line(const char *line, struct region *region, const char **nam
 	*name = line;
 }
 
+/* As the kernel says it where it can be asked: of all mappings of an ELF file, but read in that of its beginning. */
+static void find_build_id(const struct region_table *table, struct region *region, const char *name)
+{
+	const struct region *last = table->count > 0 ? &table->entries[table->count - 1] : NULL;
+	if (last != NULL && is_same_object(last, region) && strcmp(table->names + last->name, name) == 0)
+		memcpy(region->build_id, last->build_id, sizeof(region->build_id));
+	else if (region->offset == 0 && region->file_status_known)
+		rt_build_id_of_mapping(region->start, region->end, region->build_id);
+}
+
+/* What a line does not say: as it was in the last walk, or found out. */
+static void complete_line(const struct region_table *previous, size_t *cursor, const struct region_table *table,
+			  struct region *region, const char *name)
+{
+	const struct region *same = find_same(previous, cursor, region);
+	if (same != NULL && strcmp(rt_region_name(previous, same), name) == 0) {
+		memcpy(region->build_id, same->build_id, sizeof(region->build_id));
+		region->in_memory = same->in_memory;
+		region->written = same->written;
+		return;
+	}
+	if (region->inode != 0)
+		find_build_id(table, region, name);
+	note_kind_of_memory(previous, region, name);
+}
+
 /* Takes the complete lines of `text`; returns how many bytes they were, or -errno. */
-static ssize_t take_lines(struct region_table *table, char *text, size_t length)
+static ssize_t take_lines(const struct region_table *previous, size_t *cursor, struct region_table *table, char *text,
+			  size_t length)
 {
 	size_t start = 0;
 	for (size_t i = 0; i < length; i++) {
@@ -342,8 +375,7 @@ static ssize_t take_lines(struct region_table *table, char *text, size_t length)
 			continue;
 		if (region.inode != 0)
 			read_file_status(table, &region, name);
-		region.in_memory = lies_in_memory(&region, name);
-		region.written = (region.prot & PROT_WRITE) != 0;
+		complete_line(previous, cursor, table, &region, name);
 		int result = append_region(table, &region, name);
 		if (result < 0)
 			return result;
@@ -351,8 +383,9 @@ static ssize_t take_lines(struct region_table *table, char *text, size_t length)
 	return (ssize_t)start;
 }
 
-static int walk_by_text(int maps_fd, struct region_table *table)
+static int walk_by_text(int maps_fd, const struct region_table *previous, struct region_table *table)
 {
+	size_t cursor = 0;
 	char text[2 * NAME_SIZE];
 	size_t held = 0;
 	if (rt_sys_lseek(maps_fd, 0, SEEK_SET) < 0)
@@ -362,7 +395,7 @@ static int walk_by_text(int maps_fd, struct region_table *table)
 		if (got <= 0)
 			return (int)got;
 		held += (size_t)got;
-		ssize_t taken = take_lines(table, text, held);
+		ssize_t taken = take_lines(previous, &cursor, table, text, held);
 		if (taken < 0)
 			return (int)taken;
 		held -= (size_t)taken;
@@ -380,7 +413,7 @@ int rt_regions_walk(int maps_fd, const struct region_table *previous, struct reg
 	table->names_length = 1;
 	int result = walk_by_query(maps_fd, previous, table);
 	if (result == -ENOTTY || result == -EINVAL)
-		result = walk_by_text(maps_fd, table);
+		result = walk_by_text(maps_fd, previous, table);
 	return result;
 }
 

@@ -2,7 +2,7 @@
 
 TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
 RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) tools/common/report.c \
-	tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
+	runtime/build_id.c tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
 	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c))) $(BUILD)/tool/tools/restore/blob.o
 RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) $(wildcard tools/common/*.c) \
 	$(wildcard tools/respct/*.c tools/respct/crash/*.c))

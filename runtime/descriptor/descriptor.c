@@ -252,7 +252,7 @@ static void validate_known(struct descriptor_table *table)
 static bool know_all(const struct descriptor_table *table)
 {
 	struct stat status;
-	if (rt_sys_fstat(table->fd_dir, &status) < 0 ||
+	if (rt_sys_fstat(table->fd_dir, &status) < 0 || status.st_size == 0 ||
 	    (size_t)status.st_size != table->count + table->hidden_count)
 		return false;
 	for (size_t i = 0; i < table->hidden_count; i++)

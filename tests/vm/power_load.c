@@ -4,6 +4,7 @@
  * be there after any power cut. Before each acknowledgement every byte is checked.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -58,6 +59,7 @@ static void fail(const char *what, uint64_t got)
 {
 	printf("wrong %s in round %lu: %lu\n", what, (unsigned long)round_number, (unsigned long)got);
 	fflush(stdout);
+	fprintf(stderr, "power_load: wrong %s in round %lu: %lu\n", what, (unsigned long)round_number, (unsigned long)got);
 	exit(1);
 }
 
@@ -110,14 +112,18 @@ int main(void)
 		change_list();
 		pthread_barrier_wait(&done);
 		check();
-		int result = checkpoint != NULL ? checkpoint() : -1;
+		/* On a slow machine a thread may not come to a stop in time; nothing has happened then. */
+		int result;
+		do
+			result = checkpoint != NULL ? checkpoint() : -ESRCH;
+		while (result == -ETIMEDOUT);
 		if (result < 0)
 			fail("checkpoint", (uint64_t)-result);
 		check();
 		char line[32];
 		int length = snprintf(line, sizeof(line), "ack %lu\n", (unsigned long)round_number);
 		if (write(STDOUT_FILENO, line, (size_t)length) != length)
-			return 1;
+			fail("write", (uint64_t)errno);
 		tcdrain(STDOUT_FILENO);
 	}
 }

@@ -1,30 +1,13 @@
-#include "build_id.h"
+#include "restore/build_id.h"
 
 #include <elf.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/build_id.h"
+
 #define MAX_NOTES 4096 /* bytes of a note segment that are looked at */
-#define ALIGN4(x) (((x) + 3) & ~(size_t)3)
-
-static bool notes_have(const uint8_t *notes, size_t length, const uint8_t *id)
-{
-	for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= length;) {
-		Elf64_Nhdr note;
-		memcpy(&note, notes + at, sizeof(note));
-		size_t name = at + sizeof(note), contents = name + ALIGN4((size_t)note.n_namesz);
-		size_t end = contents + ALIGN4((size_t)note.n_descsz);
-		if (end > length || end <= at)
-			return false;
-		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(notes + name, "GNU", 4) == 0)
-			return note.n_descsz == REGION_BUILD_ID_SIZE &&
-			       memcmp(notes + contents, id, REGION_BUILD_ID_SIZE) == 0;
-		at = end;
-	}
-	return false;
-}
-
 static bool segments_have(int fd, const Elf64_Ehdr *header, const uint8_t *id)
 {
 	for (int i = 0; i < header->e_phnum; i++) {
@@ -37,8 +20,9 @@ static bool segments_have(int fd, const Elf64_Ehdr *header, const uint8_t *id)
 			continue;
 		size_t length = segment.p_filesz < sizeof(notes) ? segment.p_filesz : sizeof(notes);
 		ssize_t got = pread(fd, notes, length, (off_t)segment.p_offset);
-		if (got > 0 && notes_have(notes, (size_t)got, id))
-			return true;
+		uint8_t found[REGION_BUILD_ID_SIZE];
+		if (got > 0 && rt_build_id_in_notes(notes, (size_t)got, found))
+			return memcmp(found, id, sizeof(found)) == 0;
 	}
 	return false;
 }
