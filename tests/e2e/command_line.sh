@@ -459,6 +459,27 @@ test_children_are_left_alone()
 	[ "$(cat out)" = "$(printf 'one\ntwo')" ] && [ ! -s err ] || fail "stdout \"$(cat out)\", stderr \"$(cat err)\""
 }
 
+has_line()
+{
+	grep -q "$1" output
+}
+
+# A child that ran is gone after a restore: respct-restore says so, and the parent hears that it was killed.
+test_lost_children()
+{
+	start bash -c 'sleep 1000 & sleep 0 & wait $!; echo ready; wait $(jobs -p); echo "ended with $?"'
+	await 30 has_line ready
+	await 30 epoch_above "$(($(value epoch) + 1))"
+	orphans=$(cat "/proc/$child/task/$child/children")
+	kill_program
+	# shellcheck disable=SC2086 # a list
+	kill $orphans
+	"$restore" "$store" 2>restored-errors </dev/null || fail "the restored program ended with $?"
+	[ "$(tail -1 output)" = "ended with 137" ] || fail "the output is: $(cat output)"
+	grep -q "1 child process of the program's that ran at the checkpoint is gone.* ${orphans% }\$" restored-errors ||
+		fail "no line about the child $orphans: $(cat restored-errors)"
+}
+
 # is_daemon FIRST: the store names a process of ours other than the one that was started.
 is_daemon()
 {

@@ -325,6 +325,28 @@ static void tell_of_crash(const struct store_status *status)
 	crash_free(&record);
 }
 
+/* Children that ran do not come back; a program that cannot do without them is told apart from a bad restore. */
+static void tell_of_children(const struct image *image)
+{
+	const struct manifest_child *child;
+	size_t cursor = 0, used = 0;
+	uint32_t length;
+	char numbers[64] = "";
+	int count = 0;
+	while ((child = image_next(image, &cursor, MANIFEST_CHILD, &length)) != NULL) {
+		if (child->ended)
+			continue;
+		count++;
+		if (used < sizeof(numbers) - 16)
+			used += (size_t)snprintf(numbers + used, sizeof(numbers) - used, " %d", child->pid);
+	}
+	if (count > 0)
+		report("%d child process%s of the program's that ran at the checkpoint %s gone, reported to it as "
+		       "killed:%s%s",
+		       count, count > 1 ? "es" : "", count > 1 ? "are" : "is", numbers,
+		       used < sizeof(numbers) - 16 ? "" : " ...");
+}
+
 /* Code that the program has chosen for its processor must run here. */
 static void check_processor(const struct image *image)
 {
@@ -354,6 +376,7 @@ int main(int argc, char **argv)
 	clocks_compare(image.process);
 	struct store_status status = image.status;
 	session_prepare(&image);
+	tell_of_children(&image);
 	rt_store_close(image.store);
 	refuse_if_alive();
 	tell_of_crash(&status);
