@@ -61,22 +61,34 @@ static int open_statistics(void)
 	return rt_hide(rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
-/* `fd` now leads to `path`; it keeps its number. */
-static int reopen(int fd, const char *path)
+/* `*fd` now leads to `path`. It keeps its number, unless the program's limit has come down below that. */
+static int reopen(int *fd, const char *path)
 {
 	int fresh = rt_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fresh < 0)
 		return fresh;
-	int result = (int)rt_syscall(SYS_dup3, fresh, fd, O_CLOEXEC);
-	rt_sys_close(fresh);
-	return result < 0 ? result : 0;
+	int result = (int)rt_syscall(SYS_dup3, fresh, *fd, O_CLOEXEC);
+	if (result != -EBADF) {
+		rt_sys_close(fresh);
+		return result < 0 ? result : 0;
+	}
+	fresh = rt_hide(fresh);
+	if (fresh < 0)
+		return fresh;
+	rt_unhide(*fd);
+	rt_sys_close(*fd);
+	*fd = fresh;
+	return 0;
 }
 
 /* A checkpoint thread in place of one that has ended: the directories were that one's. */
 static int reopen_own_directories(struct engine *engine)
 {
-	int result = reopen(engine->fd_dir, "/proc/thread-self/fd");
-	return result < 0 ? result : reopen(engine->fdinfo_dir, "/proc/thread-self/fdinfo");
+	int result = reopen(&engine->fd_dir, "/proc/thread-self/fd");
+	if (result == 0)
+		result = reopen(&engine->fdinfo_dir, "/proc/thread-self/fdinfo");
+	rt_descriptors_set_directories(engine->descriptors, engine->fd_dir, engine->fdinfo_dir);
+	return result;
 }
 
 /* Through the calling thread's own directories: those of the process are empty once the main thread

@@ -71,12 +71,17 @@ struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*
 	struct descriptor_table *table = rt_memory_map(sizeof(*table));
 	if (table == NULL || rt_descriptor_reserve(&table->text, DIRECTORY_BUFFER) < 0)
 		return NULL;
-	table->fd_dir = fd_dir;
-	table->fdinfo_dir = fdinfo_dir;
+	rt_descriptors_set_directories(table, fd_dir, fdinfo_dir);
 	table->hidden = hidden;
 	rt_descriptor_pairs_relearn(table);
 	rt_descriptor_memberships_relearn();
 	return table;
+}
+
+void rt_descriptors_set_directories(struct descriptor_table *table, int fd_dir, int fdinfo_dir)
+{
+	table->fd_dir = fd_dir;
+	table->fdinfo_dir = fdinfo_dir;
 }
 
 /* ---- opening, in the stop ---- */

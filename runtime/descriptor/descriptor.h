@@ -321,6 +321,9 @@ struct descriptor_table;
  */
 struct descriptor_table *rt_descriptors_open(int fd_dir, int fdinfo_dir, bool (*hidden)(int fd));
 
+/* The two directories are open under these numbers from now on. */
+void rt_descriptors_set_directories(struct descriptor_table *table, int fd_dir, int fdinfo_dir);
+
 /* The mappings as of the last walk: what a shared one captures of a file without a name is left out
  * of the file's record. Constant after; NULL: no mappings. */
 struct region_table;
