@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "crash.h"
 #include "daemon.h"
+#include "environment.h"
 #include "fail.h"
 #include "hidden.h"
 #include "memory.h"
@@ -21,6 +23,7 @@
 #include "thread.h"
 
 #define DEFAULT_INTERVAL_MS 64
+#define LEAST_DESCRIPTORS 64
 #define MIN_INTERVAL_MS 1
 #define MAX_INTERVAL_MS 3600000
 /* Below glibc's own uses at the low end, and not the last one, which programs like to take. */
@@ -102,6 +105,7 @@ static void mark_environment(void)
 	char text[16];
 	snprintf(text, sizeof(text), "%d", getpid());
 	setenv(RT_PROTECTED_VARIABLE, text, 1);
+	rt_environment_keep();
 }
 
 /* Whether `pid` is an ancestor of ours: then its store is ours to leave alone. */
@@ -135,6 +139,15 @@ static void choose_tracking(void)
 		rt_refuse(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, rt_error_text(result));
 	if (result < 0)
 		rt_refuse("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
+}
+
+/* The runtime opens some two dozen, in the upper half of a small limit. */
+static void require_descriptors(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < LEAST_DESCRIPTORS)
+		rt_refuse("the limit of %lu open files leaves no room for the runtime's own: raise it to %d or more (ulimit -n)",
+			  (unsigned long)limit.rlim_cur, LEAST_DESCRIPTORS);
 }
 
 /* libpmem drags in a dozen libraries: only where there is persistent memory. */
@@ -275,6 +288,7 @@ void rt_start(void)
 	int ancestor;
 	rt_message_begin();
 	read_options();
+	require_descriptors();
 	choose_tracking();
 	set_fail_point();
 	if (is_daemon_in_the_making(path, &ancestor))
@@ -305,13 +319,13 @@ void rt_end_store(struct engine *engine, int wait_status)
 	rt_fail(RT_FAIL_END_DONE);
 }
 
-void rt_prepare_exec(void)
+void rt_pause_checkpoints(void)
 {
 	if (rt_is_protected())
 		rt_checkpoint_stop(rt_root.engine);
 }
 
-void rt_prepare_exec_failed(void)
+void rt_checkpoints_go_on(void)
 {
 	if (!rt_is_protected())
 		return;

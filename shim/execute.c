@@ -7,33 +7,45 @@
 #include <stddef.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "next.h"
 #include "start.h"
 
 /* What a failed exec gives back. */
-static int come_back(int result)
+static int come_back(int result, char *const given[], char *const used[])
 {
 	int saved = errno;
-	rt_prepare_exec_failed();
+	rt_environment_free(given, used);
+	rt_checkpoints_go_on();
 	errno = saved;
 	return result;
 }
 
-#define EXEC(name, parameters, ...)                                \
-	SHIM_EXPORT int name parameters                            \
-	{                                                          \
-		rt_prepare_exec();                                 \
-		return come_back(SHIM_NEXT(name)(__VA_ARGS__));    \
+#define EXEC(name, parameters, ...)                                                    \
+	SHIM_EXPORT int name parameters                                                \
+	{                                                                              \
+		char *const *given = environment;                                      \
+		rt_pause_checkpoints();                                                     \
+		environment = rt_environment_complete(given);                          \
+		return come_back(SHIM_NEXT(name)(__VA_ARGS__), given, environment);    \
 	}
 
 EXEC(execve, (const char *path, char *const arguments[], char *const environment[]), path, arguments, environment)
-EXEC(execv, (const char *path, char *const arguments[]), path, arguments)
-EXEC(execvp, (const char *file, char *const arguments[]), file, arguments)
 EXEC(execvpe, (const char *file, char *const arguments[], char *const environment[]), file, arguments,
      environment)
 EXEC(fexecve, (int fd, char *const arguments[], char *const environment[]), fd, arguments, environment)
 EXEC(execveat, (int directory, const char *path, char *const arguments[], char *const environment[], int flags),
      directory, path, arguments, environment, flags)
+
+SHIM_EXPORT int execv(const char *path, char *const arguments[])
+{
+	return execve(path, arguments, environ);
+}
+
+SHIM_EXPORT int execvp(const char *file, char *const arguments[])
+{
+	return execvpe(file, arguments, environ);
+}
 
 /* Counts the arguments of a variadic exec, the terminating NULL included. */
 static size_t count_arguments(va_list list)

@@ -554,13 +554,28 @@ test_daemon_killed_before()
 # A program that becomes another one is still protected, as the new one.
 test_exec()
 {
-	"$respct" run --store "$store" -- sh -c 'exec "$0" 8' "$helpers/waiter" >output 2>errors </dev/null &
+	become_waiter sh -c 'exec "$0" 8' "$helpers/waiter"
+	finish 8
+}
+
+# Whatever environment it is given.
+test_exec_environment()
+{
+	become_waiter env -i LD_PRELOAD=libm.so.6 env -i A=1 "$helpers/waiter" 8
+	grep -aqz 'A=1' "/proc/$program/environ" || fail "the environment of the new program has been lost"
+	finish 8
+}
+
+# become_waiter COMMAND...: it executes waiter, which comes back after a kill.
+become_waiter()
+{
+	"$respct" run --store "$store" -- "$@" >output 2>errors </dev/null &
 	child=$!
 	await 30 grep -q waiting output
 	await 30 epoch_above "$(($(value epoch) + 2))"
 	kill_program
 	start_restored "$(value epoch)"
-	finish 8
+	find_program
 }
 
 # ---- the terminal ----
@@ -945,6 +960,22 @@ test_changed_root()
 	timeout 60 "$restore" "$store" 2>restored-errors
 	status=$?
 	[ $status -eq 0 ] || fail "restored from before, it ended with $status"
+}
+
+# A limit of open files that leaves the runtime no room is said in one line; the least that does not is enough.
+test_descriptor_limit()
+{
+	(ulimit -n 63 && exec "$respct" run --store "$store" -- "$helpers/waiter") >output 2>errors </dev/null
+	status=$?
+	[ $status -eq 125 ] || fail "exit status $status with room for 63 descriptors"
+	[ "$(wc -l <errors)" -eq 1 ] && grep -q 'limit of 63 open files' errors || fail "stderr: $(cat errors)"
+	start sh -c 'ulimit -n 64 && exec "$0" 5' "$helpers/waiter"
+	await 30 grep -q waiting output
+	await 30 epoch_above "$(($(value epoch) + 2))"
+	! grep -q unprotected errors || fail "stderr: $(cat errors)"
+	kill_program
+	start_restored "$(value epoch)"
+	finish 5
 }
 
 # A limit that leaves no room is named.
