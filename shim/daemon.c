@@ -1,14 +1,21 @@
 /* How a program becomes a daemon; runtime/daemon.h has what comes of it. And how it locks itself up. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "daemon.h"
+#include "message.h"
 #include "next.h"
 #include "root.h"
+#include "start.h"
+
+#define NAMESPACES                                                                                   \
+	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | \
+	 CLONE_NEWTIME)
 
 SHIM_EXPORT pid_t setsid(void)
 {
@@ -27,6 +34,44 @@ SHIM_EXPORT int chroot(const char *path)
 	if (result == 0 && strcmp(path, "/") != 0)
 		rt_root.root_changed = 1;
 	return result;
+}
+
+/* Said once in the life of the program. */
+static void tell_of_namespaces(void)
+{
+	static int told;
+	if (rt_is_protected() && __atomic_exchange_n(&told, 1, __ATOMIC_RELAXED) == 0)
+		rt_say("the program has entered other namespaces: after a restore it is in those of respct-restore");
+}
+
+/* Calls that the kernel refuses to a process of several threads: the checkpoint thread is not to count. */
+#define WITHOUT_CHECKPOINTS(alone, call)             \
+	({                                           \
+		if (alone)                           \
+			rt_pause_checkpoints();      \
+		int result_ = (call);                \
+		int saved_ = errno;                  \
+		if (alone)                           \
+			rt_checkpoints_go_on();      \
+		if (result_ == 0)                    \
+			tell_of_namespaces();        \
+		errno = saved_;                      \
+		result_;                             \
+	})
+
+SHIM_EXPORT int unshare(int flags)
+{
+	int alone = flags & (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM);
+	if ((flags & NAMESPACES) == 0 && !alone)
+		return SHIM_NEXT(unshare)(flags);
+	return WITHOUT_CHECKPOINTS(alone, SHIM_NEXT(unshare)(flags));
+}
+
+/* With 0 the descriptor alone says which namespace. */
+SHIM_EXPORT int setns(int fd, int flags)
+{
+	int alone = flags == 0 || (flags & CLONE_NEWUSER);
+	return WITHOUT_CHECKPOINTS(alone, SHIM_NEXT(setns)(fd, flags));
 }
 
 /* /dev/null in place of the standard descriptors, if it is the real one. */
