@@ -27,7 +27,8 @@ Test(crash_plan, depends_on_seed_and_number_alone)
 static void count_kinds(enum crash_mode mode, unsigned counts[5])
 {
 	struct planned_kill planned;
-	struct rt_fail fail;
+	struct rt_fail_settings settings;
+	const struct rt_fail *fail = &settings.entries[0];
 
 	memset(counts, 0, 5 * sizeof(counts[0]));
 	for (unsigned number = 1; number <= KILLS; number++) {
@@ -39,9 +40,9 @@ static void count_kinds(enum crash_mode mode, unsigned counts[5])
 			cr_assert_str_empty(planned.step);
 			continue;
 		}
-		cr_assert_eq(rt_fail_parse(planned.step, &fail), 0, "%s", planned.step);
-		cr_assert_eq(fail.action, RT_FAIL_KILL);
-		cr_assert(fail.first >= 1 && fail.last == fail.first);
+		cr_assert_eq(rt_fail_parse(planned.step, &settings), 0, "%s", planned.step);
+		cr_assert_eq(fail->action, RT_FAIL_KILL);
+		cr_assert(fail->first >= 1 && fail->last == fail->first);
 	}
 }
 
@@ -64,15 +65,16 @@ Test(crash_plan, comes_to_every_step)
 {
 	static unsigned times[RT_FAIL_COUNT + 1];
 	struct planned_kill planned;
-	struct rt_fail fail;
+	struct rt_fail_settings settings;
+	const struct rt_fail *fail = &settings.entries[0];
 
 	for (unsigned number = 1; number <= KILLS * 4; number++) {
 		crash_plan(3, MODE_ALL, number, &planned);
 		if (planned.step[0] == '\0')
 			continue;
-		cr_assert_eq(rt_fail_parse(planned.step, &fail), 0);
-		times[fail.point]++;
-		if (fail.point == RT_FAIL_ANY)
+		cr_assert_eq(rt_fail_parse(planned.step, &settings), 0);
+		times[fail->point]++;
+		if (fail->point == RT_FAIL_ANY)
 			continue;
 		bool of_restore = !strncmp(planned.step, "rest", 4) || !strncmp(planned.step, "resume", 6);
 		cr_assert_eq(of_restore, planned.kind == KILL_RESTORE_STEP, "%s", planned.step);
