@@ -148,6 +148,8 @@ static int take_checkpoint(struct engine *engine)
 	if (result == 0)
 		result = rt_fail(RT_FAIL_CHECKPOINT_RESUMED);
 	if (result == 0)
+		result = rt_undo_before_commit(engine);
+	if (result == 0)
 		result = rt_store_commit(engine->store, engine->manifest.bytes, engine->manifest.length, state_time);
 	if (result < 0)
 		return result;

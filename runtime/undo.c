@@ -829,6 +829,18 @@ void rt_undo_capture(struct engine *engine, struct manifest_writer *writer)
 	rt_manifest_add(writer, MANIFEST_UNDO, &undo->captured, sizeof(undo->captured));
 }
 
+int rt_undo_before_commit(struct engine *engine)
+{
+	struct rt_undo *undo = engine->undo;
+	/* Nothing to wait for where the page cache is enough. */
+	if (undo == NULL || undo->log.files[0].kind == PERSIST_PROCESS)
+		return 0;
+	lock(undo);
+	int result = rt_undo_log_drain(&undo->log);
+	unlock(undo);
+	return result;
+}
+
 void rt_undo_committed(struct engine *engine)
 {
 	if (engine->undo != NULL)

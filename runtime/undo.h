@@ -81,6 +81,9 @@ struct rt_undo *rt_undo_start(struct engine *engine);
 /* In the stop: where the records of the new epoch begin. */
 void rt_undo_capture(struct engine *engine, struct manifest_writer *writer);
 
+/* Makes durable what the checkpoint that was captured last says of the log. After resume, before its commit. */
+int rt_undo_before_commit(struct engine *engine);
+
 /* After the commit of what was captured last. */
 void rt_undo_committed(struct engine *engine);
 

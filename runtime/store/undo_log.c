@@ -54,6 +54,17 @@ static int open_one(const char *directory, unsigned number, int lowest_fd, struc
 	return error < 0 ? error : rt_persist_map(file, 0, UNDO_LOG_BYTES);
 }
 
+/* The names of files that have just been made. */
+static int drain_names(const char *path)
+{
+	int directory = rt_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (directory < 0)
+		return directory;
+	int error = rt_persist_drain_directory(directory);
+	rt_sys_close(directory);
+	return error;
+}
+
 int rt_undo_log_open(const char *directory, enum persist_kind kind, int lowest_fd, struct undo_log *log)
 {
 	int error = 0;
@@ -67,6 +78,8 @@ int rt_undo_log_open(const char *directory, enum persist_kind kind, int lowest_f
 	}
 	for (unsigned i = 0; i < 2 && error == 0; i++)
 		error = open_one(directory, i, lowest_fd, &log->files[i]);
+	if (error == 0 && kind != PERSIST_PROCESS)
+		error = drain_names(directory);
 	if (error < 0)
 		rt_undo_log_close(log);
 	return error;
@@ -193,6 +206,11 @@ struct manifest_undo rt_undo_log_turn(struct undo_log *log)
 	if (log->end[log->current] > FIRST_RECORD && log->generation[other] < log->committed)
 		start_file(log, other, log->generation[log->current] + 1);
 	return (struct manifest_undo){log->id, log->generation[log->current], log->end[log->current]};
+}
+
+int rt_undo_log_drain(struct undo_log *log)
+{
+	return rt_persist_drain(&log->files[log->current]);
 }
 
 void rt_undo_log_committed(struct undo_log *log, const struct manifest_undo *position)

@@ -112,6 +112,9 @@ void rt_undo_log_note_loss(struct undo_log *log);
 /* In the stop: where the records begin that will lead back to this stop. */
 struct manifest_undo rt_undo_log_turn(struct undo_log *log);
 
+/* Makes what the last turn began durable. Before the commit of a checkpoint that says the records begin there. */
+int rt_undo_log_drain(struct undo_log *log);
+
 /* What led back further than the committed checkpoint is not needed any more. */
 void rt_undo_log_committed(struct undo_log *log, const struct manifest_undo *position);
 

@@ -1,7 +1,7 @@
 /*
  * Loss of power and death of the process, in every state they could leave.
  *
- *   crash_states small | random [--states N] [--seed S] [--jobs N] [--thorough N]
+ *   crash_states small | random | mutants | undo-log [--states N] [--seed S] [--jobs N] [--thorough N]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +16,8 @@ static const struct {
 } tests[] = {
 	{"small", test_small},
 	{"random", test_random},
+	{"mutants", test_mutants},
+	{"undo-log", test_undo_log},
 };
 
 static uint64_t number(const char *text)
@@ -48,7 +50,7 @@ int main(int argc, char **argv)
 {
 	struct options options = {.states = 10000, .seed = 1, .jobs = 1, .thorough = 1};
 	if (argc < 2)
-		give_up("usage: crash_states small | random [OPTION NUMBER]...");
+		give_up("usage: crash_states small | random | mutants | undo-log [OPTION NUMBER]...");
 	parse(&options, argv + 2);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (strcmp(tests[i].name, argv[1]) == 0)

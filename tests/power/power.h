@@ -15,6 +15,9 @@ struct options {
 int test_small(const struct options *options);
 /* Runs of all operations, each beginning with what a crash of the one before left. */
 int test_random(const struct options *options);
+/* The protocol broken on purpose. */
+int test_mutants(const struct options *options);
+int test_undo_log(const struct options *options);
 
 /* How bytes become durable. */
 struct medium_kind {

@@ -415,11 +415,13 @@ static const char *try_state(struct walk *walk, const struct position *position)
 
 static const char *try_instant(struct walk *walk, struct instant *instant, const struct position *position)
 {
+	if (position->at < walk->from || (walk->most != 0 && walk->instants == walk->most))
+		return NULL;
 	build_instant(walk, instant);
 	uint64_t count = count_states(instant, walk->exhaust);
 	bool all = count <= walk->exhaust;
 	uint64_t samples = all ? count : walk->samples;
-	if (!all && walk->samples > 1)
+	if (!all && walk->samples > 1 && !walk->quick)
 		samples = 1 + random_below(&walk->random, 2 * walk->samples - 1);
 	walk->instants++;
 	walk->exhausted += all;
@@ -461,14 +463,18 @@ static void apply(struct walk *walk, const struct op *op)
 		journal_forget();
 }
 
-/* Whether a later flush among the pending covers what the caller stored there. */
+/* Whether a later one of the pending takes in what the caller stored there, or some of it: the old bytes
+ * cannot arrive after the new ones. */
 static bool is_flushed(const struct walk *walk, const struct instant *instant, size_t number)
 {
 	const struct op *direct = &walk->recording->ops[instant->pending[number]];
+	uint64_t end = direct->offset + direct->length;
 	for (size_t i = number + 1; i < instant->pending_count; i++) {
 		const struct op *op = &walk->recording->ops[instant->pending[i]];
-		if (op->kind == OP_STORE && op->file == direct->file && op->offset <= direct->offset &&
-		    op->offset + op->length >= direct->offset + direct->length)
+		if (op->file != direct->file)
+			continue;
+		if ((op->kind == OP_STORE && op->offset < end && op->offset + op->length > direct->offset) ||
+		    (op->kind == OP_RESIZE && op->offset < end))
 			return true;
 	}
 	return false;

@@ -30,6 +30,9 @@ struct walk {
 	void (*keep)(struct walk *walk);
 	unsigned keep_one_in;
 	int depth;
+	size_t from;   /* no states before this operation */
+	unsigned most; /* instants to look at, 0: all */
+	bool quick;  /* one recovery of each state is enough */
 
 	/* results */
 	uint64_t states, instants, exhausted;
