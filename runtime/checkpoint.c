@@ -18,6 +18,7 @@
 #include "message.h"
 #include "respct.h"
 #include "start.h"
+#include "store/internal.h"
 #include "sys.h"
 #include "thread.h"
 #include "undo.h"
@@ -149,6 +150,8 @@ static int take_checkpoint(struct engine *engine)
 		result = rt_fail(RT_FAIL_CHECKPOINT_RESUMED);
 	if (result == 0)
 		result = rt_undo_before_commit(engine);
+	if (result == 0 && engine->store->durability == STORE_DURABILITY_POWER)
+		result = rt_descriptors_sync(engine->descriptors);
 	if (result == 0)
 		result = rt_store_commit(engine->store, engine->manifest.bytes, engine->manifest.length, state_time);
 	if (result < 0)

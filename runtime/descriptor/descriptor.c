@@ -216,8 +216,10 @@ static bool validate(struct descriptor *descriptor)
 	int64_t changed_ns = status.st_ctim.tv_sec * 1000000000L + status.st_ctim.tv_nsec;
 	if (status.st_dev != descriptor->device || status.st_ino != descriptor->inode ||
 	    status.st_mode != descriptor->mode || status.st_rdev != descriptor->device_number ||
-	    ((uint32_t)flags ^ descriptor->flags) & (O_ACCMODE | O_PATH))
+	    ((uint32_t)flags ^ descriptor->flags) & (O_ACCMODE | O_PATH)) {
 		descriptor->fresh = true;
+		descriptor->synced_ns = 0;
+	}
 	if (changed_ns != descriptor->changed_ns || status.st_nlink != descriptor->links)
 		descriptor->name_stale = true;
 	descriptor->flags = (uint32_t)flags;

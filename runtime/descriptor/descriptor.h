@@ -344,6 +344,10 @@ int rt_descriptors_prepare(struct descriptor_table *table);
  */
 int rt_descriptors_capture(struct descriptor_table *table, struct manifest_writer *writer);
 
+/* After the resume: makes durable what has been written to the files that the last capture found open. 0 or
+ * -errno. */
+int rt_descriptors_sync(struct descriptor_table *table);
+
 /* After the resume: says what the last capture found and could not protect, each thing once. */
 void rt_descriptors_report(struct descriptor_table *table);
 

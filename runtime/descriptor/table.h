@@ -54,6 +54,8 @@ struct descriptor {
 	uint32_t mode, links; /* st_mode, st_nlink */
 	uint64_t device, inode, device_number, size;
 	int64_t changed_ns;              /* st_ctim: moves when the file is renamed */
+	int64_t synced_ns;    /* changed_ns and size when its contents were last made durable; 0: never, or too */
+	uint64_t synced_size; /* soon after a change */
 	uint32_t name, name_length;      /* in table->names; length 0: none */
 	uint32_t family, type, protocol; /* sockets */
 	uint64_t peer_inode;             /* the other end of a socketpair(), 0: not known to be one */

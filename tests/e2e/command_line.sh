@@ -1025,6 +1025,24 @@ test_durability_power()
 	finish 6
 }
 
+# Nothing is acknowledged early: between the program's write and what it says after the checkpoint, its file,
+# the log and the commit record have been made durable, in this order.
+test_power_order()
+{
+	command -v strace >/dev/null || skip "there is no strace"
+	strace -o /dev/null true 2>/dev/null || skip "no process may be traced here"
+	strace -f -y -o trace -e trace=write,fdatasync,sync "$respct" run --durability power --interval 60000 \
+		--store "$store" -- "$helpers/writer" "$work/data" >output 2>errors </dev/null || fail "writer fails"
+	awk '
+	/ fdatasync\([0-9]+<.*\/data>/ && step == 1 { step = 2 }
+	/ fdatasync\([0-9]+<.*\/log>/ && step == 2 { step = 3 }
+	/ fdatasync\([0-9]+<.*\/super>/ && step == 3 { step = 4 }
+	/ write\([0-9]+<.*\/data>/ { step = 1 }
+	/ write\(1.*acknowledged/ { if (step == 4) good++; else bad++; step = 0 }
+	END { print good + 0, bad + 0 }' trace >counts
+	[ "$(cat counts)" = "8 0" ] || fail "of 8 acknowledged checkpoints so many were durable, so many were not: $(cat counts)"
+}
+
 test_interval()
 {
 	"$respct" run --interval 10 --store "$store" -- "$helpers/waiter" >output 2>errors </dev/null &

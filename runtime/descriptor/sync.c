@@ -1,0 +1,108 @@
+/*
+ * With durability `power`: what the program has written to files that it has open is made durable before
+ * the checkpoint that says how long they are.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+
+#include "arch/x86_64/context.h"
+#include "descriptor/table.h"
+#include "memory.h"
+#include "sys.h"
+
+#define STACK_BYTES (32 * 1024)
+#define TIMES_ARE_COARSE_NS 20000000 /* a write so soon after another one may leave no trace in st_ctim */
+
+struct sync {
+	struct descriptor_table *table;
+	int64_t now_ns; /* CLOCK_REALTIME when it began */
+	int result;
+	uint32_t running;
+};
+
+static bool is_written(const struct descriptor *descriptor)
+{
+	return descriptor->kind == DESCRIPTOR_REGULAR && S_ISREG(descriptor->mode) &&
+	       (descriptor->flags & O_ACCMODE) != O_RDONLY && !(descriptor->flags & O_PATH);
+}
+
+static bool needs_sync(const struct descriptor *descriptor)
+{
+	return is_written(descriptor) &&
+	       (descriptor->synced_ns != descriptor->changed_ns || descriptor->synced_size != descriptor->size);
+}
+
+static bool is_same_file(int fd, const struct descriptor *descriptor)
+{
+	struct stat status;
+	return rt_sys_fstat(fd, &status) == 0 && status.st_dev == descriptor->device &&
+	       status.st_ino == descriptor->inode;
+}
+
+/*
+ * Opened anew where that is possible: an error in writing is reported once through each open file
+ * description, and the program is to get its own. The program may have closed or renamed the file by now;
+ * when neither its name nor its number leads to it, everything is written.
+ */
+static int sync_file(const struct descriptor_table *table, const struct descriptor *descriptor)
+{
+	const char *name = rt_descriptor_name(table, descriptor);
+	int fd = rt_sys_openat(AT_FDCWD, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	int error = 0;
+	if (fd >= 0 && is_same_file(fd, descriptor))
+		error = (int)rt_syscall(SYS_fdatasync, fd);
+	else if (is_same_file(descriptor->number, descriptor))
+		error = (int)rt_syscall(SYS_fdatasync, descriptor->number);
+	else
+		rt_syscall(SYS_sync);
+	if (fd >= 0)
+		rt_sys_close(fd);
+	return error == -EINVAL || error == -EROFS ? 0 : error; /* a file system that has nothing to sync */
+}
+
+/* In a descriptor table of its own, where opening and closing disturbs nobody. */
+static void sync_thread(void *argument)
+{
+	struct sync *sync = argument;
+	/* At the thread's end the kernel clears the word and wakes who waits for it. */
+	rt_syscall(SYS_set_tid_address, &sync->running);
+	for (size_t i = 0; i < sync->table->count; i++) {
+		struct descriptor *descriptor = &sync->table->entries[i];
+		if (!needs_sync(descriptor))
+			continue;
+		int error = sync_file(sync->table, descriptor);
+		if (error < 0) {
+			sync->result = error;
+			continue;
+		}
+		bool settled = sync->now_ns - descriptor->changed_ns > TIMES_ARE_COARSE_NS;
+		descriptor->synced_ns = settled ? descriptor->changed_ns : 0;
+		descriptor->synced_size = descriptor->size;
+	}
+	for (;;)
+		rt_syscall(SYS_exit, 0);
+}
+
+int rt_descriptors_sync(struct descriptor_table *table)
+{
+	size_t i = 0;
+	while (i < table->count && !needs_sync(&table->entries[i]))
+		i++;
+	if (i == table->count)
+		return 0;
+	struct timespec now;
+	rt_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+	struct sync sync = {.table = table, .now_ns = now.tv_sec * 1000000000L + now.tv_nsec, .running = 1};
+	char *stack = rt_memory_map(STACK_BYTES);
+	if (stack == NULL)
+		return -ENOMEM;
+	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, stack + STACK_BYTES,
+				NULL, sync_thread, &sync);
+	uint32_t running;
+	while (tid >= 0 && (running = __atomic_load_n(&sync.running, __ATOMIC_ACQUIRE)) != 0)
+		rt_syscall(SYS_futex, &sync.running, FUTEX_WAIT, running, NULL, NULL, 0);
+	rt_memory_unmap(stack, STACK_BYTES);
+	return tid < 0 ? tid : sync.result;
+}
