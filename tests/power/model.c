@@ -248,6 +248,7 @@ void run_start(struct run *run, int image)
 		first = model_images[image];
 	image_count = 0;
 	run->image = 0;
+	run->far = false;
 	if (image_capacity == 0)
 		model_images = must_have(NULL, (size_t)(image_capacity = 64) * sizeof(struct image));
 	model_images[image_count++] = first;
@@ -399,7 +400,8 @@ static void change_pages(struct run *run)
 	/* The log grows by a step; now and then its cursor comes close to the end of a segment. */
 	if (random_below(&run->random, 12) == 0)
 		must(rt_store_reserve(run->store, 5000), "reserve");
-	if (random_below(&run->random, 60) == 0) {
+	if (random_below(&run->random, 60) == 0 && !run->far) {
+		run->far = true;
 		run_append_slots(run, 16380);
 		run_append(run, 0);
 	}

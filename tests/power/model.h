@@ -44,6 +44,7 @@ struct run {
 	struct image open; /* as the open epoch has it */
 	uint64_t random;
 	bool small;
+	bool far; /* the log has been made long once: a second time it might not fit the media */
 };
 
 /* Opens the store whose files are in recorder_world and hold image `image`, which becomes image 0; -1:
