@@ -227,7 +227,7 @@ static bool addresses_are_sane(const struct image *image)
 	return image->thread_count > 0 && image->thread_count == process->thread_count;
 }
 
-static void check_manifest(struct image *image, const char *directory)
+void image_check(struct image *image, const char *directory)
 {
 	struct manifest_reader reader = {image->manifest, image->manifest_length, 0};
 	uint64_t previous_end = 0;
@@ -265,5 +265,5 @@ void image_open(struct image *image, const char *directory, int lowest_fd)
 	image->manifest = rt_store_manifest(image->store, &image->manifest_length);
 	if (image->manifest == NULL)
 		refuse("%s: damaged: no manifest", directory);
-	check_manifest(image, directory);
+	image_check(image, directory);
 }

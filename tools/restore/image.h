@@ -32,6 +32,9 @@ struct image {
  * refuse()s with one line otherwise. `lowest_fd` as in rt_store_open(). */
 void image_open(struct image *image, const char *directory, int lowest_fd);
 
+/* The second half of it: checks `manifest`, and takes note of what it says. */
+void image_check(struct image *image, const char *directory);
+
 /* The next record of this kind, `*cursor` starting at 0; NULL after the last. */
 const void *image_next(const struct image *image, size_t *cursor, enum manifest_kind kind, uint32_t *length);
 

@@ -1,0 +1,46 @@
+# Fuzzing (make fuzz), and the inputs that once were trouble, tried again (in make test).
+#
+# The code under test is linked into one object whose variables are in sections of their own, so that the
+# sandbox can set them back between inputs.
+
+FUZZ := $(BUILD)/fuzz
+FUZZ_CC ?= clang
+FUZZ_CHECKS := -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := manifest store undo crash
+FUZZ_CODE := $(STORE_SOURCES) tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
+	$(filter-out tools/restore/restorer.c tools/restore/main.c tools/restore/process.c tools/restore/session.c \
+	tools/restore/directory.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c)) \
+	tools/respct/record.c tools/respct/show.c tools/respct/place.c tools/respct/backtrace.c
+
+FUZZ_FLAGS := -O1 -g -fno-omit-frame-pointer $(FUZZ_CHECKS) $(TOOL_FLAGS) $(if $(LIBDW),-DHAVE_LIBDW)
+
+# $(call fuzz_rules,KIND,COMPILER,FLAGS OF THE CODE UNDER TEST,OF THE TARGETS,OF THE LINKER,WHAT ELSE IS LINKED)
+define fuzz_rules
+$(FUZZ)/$(1)/tests/fuzz/%.o: tests/fuzz/%.c
+	@mkdir -p $$(@D)
+	$(2) $(FUZZ_FLAGS) $(4) -MMD -MP -c $$< -o $$@
+
+$(FUZZ)/$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	$(2) $(FUZZ_FLAGS) $(3) -MMD -MP -c $$< -o $$@
+
+$(FUZZ)/$(1)/code.o: $(patsubst %.c,$(FUZZ)/$(1)/%.o,$(FUZZ_CODE))
+	ld -r -o $$@ $$^
+	objcopy --rename-section .data=tool_data --rename-section .bss=tool_bss $$@
+
+$(FUZZ)/$(1)/fuzz_%: $(FUZZ)/$(1)/tests/fuzz/fuzz_%.o $(patsubst %,$(FUZZ)/$(1)/tests/fuzz/%.o,sandbox seal $(6)) \
+		$(FUZZ)/$(1)/code.o $(BUILD)/tool/tools/restore/blob.o
+	$(2) $(5) $(FUZZ_CHECKS) -o $$@ $$^ $(LIBDW) -ldl
+
+-include $$(wildcard $(FUZZ)/$(1)/*/*.d $(FUZZ)/$(1)/*/*/*.d $(FUZZ)/$(1)/*/*/*/*.d)
+endef
+
+$(eval $(call fuzz_rules,libfuzzer,$(FUZZ_CC),-fsanitize=fuzzer-no-link,-DFUZZING,-fsanitize=fuzzer,mutate))
+$(eval $(call fuzz_rules,replay,$(CC),,,,replay))
+
+.PRECIOUS: $(FUZZ)/libfuzzer/%.o $(FUZZ)/replay/%.o
+
+$(FUZZ)/seed_%: tests/fuzz/seed_%.c tests/fuzz/seal.c $(wildcard tests/fuzz/*.h) $(TESTS)/libunit.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $< tests/fuzz/seal.c -o $@ $(TESTS)/libunit.a -ldl
