@@ -114,12 +114,10 @@ void rt_crash_remove(void)
 
 int rt_crash_open(struct engine *engine)
 {
-	char path[sizeof(rt_root.directory) + sizeof(CRASH_FILE) + 1];
 	engine->crash = rt_memory_map(sizeof(*engine->crash));
 	if (engine->crash == NULL)
 		return -ENOMEM;
-	rt_format(path, sizeof(path), "%s/%s", rt_root.directory, CRASH_FILE);
-	engine->crash_fd = rt_hide(rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+	engine->crash_fd = rt_hide(rt_store_open_file(rt_root.directory, CRASH_FILE, O_RDWR | O_CREAT, 0));
 	return engine->crash_fd < 0 ? engine->crash_fd : 0;
 }
 

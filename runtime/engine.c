@@ -51,14 +51,7 @@ static void hide_store(struct engine *engine)
 
 static int open_statistics(void)
 {
-	char path[sizeof(rt_root.directory) + 16];
-	size_t length = 0;
-	for (const char *at = rt_root.directory; *at; at++)
-		path[length++] = *at;
-	for (const char *at = "/statistics"; *at; at++)
-		path[length++] = *at;
-	path[length] = '\0';
-	return rt_hide(rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+	return rt_hide(rt_store_open_file(rt_root.directory, "statistics", O_RDWR | O_CREAT, 0));
 }
 
 /* `*fd` now leads to `path`. It keeps its number, unless the program's limit has come down below that. */

@@ -153,9 +153,7 @@ static void require_descriptors(void)
 /* libpmem drags in a dozen libraries: only where there is persistent memory. */
 static void load_libpmem_for(const char *path)
 {
-	char log[PATH_MAX + 8];
-	snprintf(log, sizeof(log), "%s/log", path);
-	int fd = open(log, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int fd = rt_store_open_file(path, "log", O_RDWR, 0);
 	if (fd >= 0 && rt_persist_probe_pmem(fd))
 		rt_persist_load_libpmem();
 	if (fd >= 0)
@@ -181,7 +179,8 @@ static struct store *open_store(const char *path)
 	int holder = 0;
 	int result = rt_store_create(path, rt_options.durability);
 	if (result < 0 && result != -EEXIST)
-		rt_refuse("%s: cannot create the store: %s%s", path, rt_error_text(result),
+		rt_refuse("%s: cannot create the store: %s%s", path,
+			  result == -ENOMEM || result == -EINVAL ? rt_error_text(result) : rt_store_problem(),
 			  result == -ENOTDIR ? ": a store is a directory of files, on a file system" : "");
 	load_libpmem_for(path);
 	result = rt_store_open(path, true, rt_hidden_floor(), &store, &holder);
@@ -205,9 +204,8 @@ static struct store *open_store(const char *path)
 
 int rt_write_pid_file(void)
 {
-	char path[PATH_MAX + 8], text[16];
-	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
-	int fd = rt_sys_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char text[16];
+	int fd = rt_store_open_file(rt_root.directory, "pid", O_WRONLY | O_CREAT | O_TRUNC, 0);
 	if (fd < 0)
 		return fd;
 	size_t length = rt_format(text, sizeof(text), "%d\n", rt_root.pid);

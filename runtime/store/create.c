@@ -39,6 +39,8 @@ static int create_in(struct store *store, int directory, enum store_durability d
 		return error;
 	rt_store_compose_super(store->piece, durability, store_id, run_id);
 	error = rt_store_exists(directory); /* another process may have been faster */
+	if (error == 0)
+		error = rt_store_has_others(directory);
 	return error < 0 ? error : make_files(directory, store->piece);
 }
 
@@ -46,7 +48,7 @@ int rt_store_create(const char *path, enum store_durability durability)
 {
 	if (durability != STORE_DURABILITY_PROCESS && durability != STORE_DURABILITY_POWER)
 		return -EINVAL;
-	int directory = rt_store_open_directory(path, true);
+	int directory = rt_store_open_directory(path, true, true);
 	if (directory < 0)
 		return directory;
 	/* Looked at before the lock is: closing the lock file would release a lock this process holds. */

@@ -121,7 +121,7 @@ struct page_row {
 	uint64_t hash;    /* XXH3_64bits of the contents */
 };
 
-/* Pages that left the image in this epoch. */
+/* Pages that left the image in this epoch; within one stretch of 2 MiB. */
 struct drop_row {
 	uint64_t start; /* multiple of 4096 */
 	uint64_t end;   /* multiple of 4096, > start */

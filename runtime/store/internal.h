@@ -93,6 +93,7 @@ struct store {
 	struct chunk_slab *slabs;
 	uint64_t chunk_count;
 	uint64_t chunk_limit; /* 0: none; while recovering, what the size of the files justifies */
+	uint64_t tail_limit;  /* likewise, of the bytes of a tail; 0: none */
 	uint64_t page_count;  /* in the image as it is now */
 	struct chunk *epoch_chunks;
 	struct chunk *unsettled_chunks;
@@ -147,12 +148,14 @@ uint64_t rt_store_hash_piece(const void *piece, size_t length, uint64_t so_far);
 
 /* ---- directory.c ---- */
 
-int rt_store_open_directory(const char *path, bool create);
+int rt_store_open_directory(const char *path, bool create, bool writable);
 int rt_store_open_files(struct store *store, int directory, int lowest_fd);
 /* Reads the files' sizes again, once the lock keeps others from changing them. */
 int rt_store_refresh_sizes(struct store *store);
 /* -EEXIST when the directory holds a store. */
 int rt_store_exists(int directory);
+/* -ENOTEMPTY when the directory holds what creating a store in it would overwrite; what a crash in that leaves is empty. */
+int rt_store_has_others(int directory);
 int rt_store_take_lock(struct store *store, int directory, int lowest_fd, bool create, int *holder);
 
 /* ---- record.c ---- */

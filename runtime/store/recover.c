@@ -40,7 +40,8 @@ static void limit_chunks(struct store *store)
 	uint64_t bytes = status.bytes_on_media;
 	if (bytes > 1UL << 48)
 		bytes = 1UL << 48;
-	store->chunk_limit = (CHUNK_MEMORY_MIN + CHUNK_MEMORY_PER_BYTE * bytes) / sizeof(struct chunk);
+	store->tail_limit = CHUNK_MEMORY_MIN + CHUNK_MEMORY_PER_BYTE * bytes;
+	store->chunk_limit = store->tail_limit / sizeof(struct chunk);
 }
 
 /* ---- home and index ---- */
@@ -163,6 +164,9 @@ int rt_store_verify_tail(struct store *store, const struct tail_link *link, stru
 	if (link->offset % STORE_PAGE_SIZE != 0 || link->length < sizeof(*tail) ||
 	    link->offset > store->log.size || link->length > store->log.size - link->offset)
 		return rt_store_damaged("log: a tail lies outside");
+	/* A file may be a hole as large as a tail says it is. */
+	if (store->tail_limit != 0 && link->length > store->tail_limit)
+		return rt_store_damaged("log: a tail of %lu bytes, most of them missing", link->length);
 	uint64_t hash;
 	int error = hash_tail(store, link, &hash);
 	if (error < 0)
@@ -202,7 +206,8 @@ static int collect_tails(struct store *store, struct tail_link *links, uint64_t 
 
 static int apply_page_row(struct store *store, const struct page_row *row, uint64_t log_pages)
 {
-	if (row->address % RT_PAGE_SIZE != 0 || row->address >= STORE_ADDRESS_END || row->slot >= log_pages)
+	if (row->address % RT_PAGE_SIZE != 0 || row->address >= STORE_ADDRESS_END || row->slot >= log_pages ||
+	    row->slot >= SLOT_HOME)
 		return rt_store_damaged("log: impossible page %lx in slot %lx", row->address, row->slot);
 	int error;
 	struct chunk *chunk = rt_store_get_chunk(store, row->address, &error);
@@ -250,7 +255,8 @@ static int apply_drop_rows(struct store *store, uint64_t offset, uint64_t count)
 			return error;
 		for (uint64_t i = 0; i < part; i++) {
 			if (rows[i].start % RT_PAGE_SIZE != 0 || rows[i].end % RT_PAGE_SIZE != 0 ||
-			    rows[i].start >= rows[i].end || rows[i].end > STORE_ADDRESS_END)
+			    rows[i].start >= rows[i].end || rows[i].end > STORE_ADDRESS_END ||
+			    rows[i].start >> HOME_CHUNK_SHIFT != (rows[i].end - 1) >> HOME_CHUNK_SHIFT)
 				return rt_store_damaged("log: impossible drop of %lx", rows[i].start);
 			rt_store_drop_range(store, rows[i].start, rows[i].end, recovered_drop);
 		}
@@ -337,7 +343,7 @@ int rt_store_recover(struct store *store)
 	if (store->page_count != store->record.page_count)
 		return rt_store_damaged("holds %lu pages instead of %lu", store->page_count,
 					store->record.page_count);
-	store->chunk_limit = 0;
+	store->chunk_limit = store->tail_limit = 0;
 	store->log_end = store->log_cursor =
 		RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
 	error = rt_persist_map(&store->log, 0, store->log_end);

@@ -111,7 +111,7 @@ static int try_open(int directory, bool writable, int lowest_fd, struct store **
 int rt_store_open(const char *path, bool writable, int lowest_fd, struct store **result, int *holder)
 {
 	rt_store_explain("%s", NO_PROBLEM);
-	int directory = rt_store_open_directory(path, false);
+	int directory = rt_store_open_directory(path, false, writable);
 	if (directory < 0)
 		return directory;
 	bool again = true;
@@ -120,11 +120,17 @@ int rt_store_open(const char *path, bool writable, int lowest_fd, struct store *
 		error = try_open(directory, writable, lowest_fd, result, holder, &again);
 	rt_sys_close(directory);
 	if (error < 0 && memcmp(rt_store_problem_text, NO_PROBLEM, sizeof(NO_PROBLEM)) == 0)
-		rt_store_explain("%s: %s", path, rt_error_text(error));
+		rt_store_explain("%s", rt_error_text(error));
 	return error;
 }
 
 /* ---- state ---- */
+
+static uint32_t owner_of(int fd)
+{
+	struct stat status;
+	return fd >= 0 && rt_sys_fstat(fd, &status) == 0 ? status.st_uid : 0;
+}
 
 static uint64_t allocated_bytes(int fd)
 {
@@ -147,6 +153,7 @@ void rt_store_status(struct store *store, struct store_status *status)
 				  allocated_bytes(store->home.fd) + allocated_bytes(store->index.fd),
 		.durability = store->durability,
 		.is_pmem = store->is_pmem,
+		.user = owner_of(store->super.fd),
 	};
 }
 

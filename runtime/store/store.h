@@ -42,6 +42,7 @@ struct store_status {
 	uint64_t bytes_on_media; /* blocks allocated to all files of the store, bytes */
 	enum store_durability durability;
 	bool is_pmem; /* on persistent memory, mapped with MAP_SYNC */
+	uint32_t user; /* whose files they are */
 };
 
 /* Creates the directory `path` (0700) if it is missing and an empty store in it, files 0600.
@@ -51,13 +52,18 @@ int rt_store_create(const char *path, enum store_durability durability);
 /* Opens an existing store. With `writable`, takes the lock (fcntl write lock on DIR/lock, released by
  * the kernel when the process dies, not inherited by fork): -EBUSY, *holder set to the pid, when
  * another process has it. -EACCES when the directory or a file is not owned by the caller's
- * effective uid (root may open anybody's) or is writable by others. -EBADMSG when damaged,
+ * effective uid (root may open anybody's for reading) or is writable by others. -EBADMSG when damaged,
  * -EPROTO when its format version, byte order or page size is another. A read-only open takes no lock,
  * changes nothing and recovers the checkpoint in memory. A writable open brings home up to
  * date, so that the log is empty. *result is in runtime memory until rt_store_close(). All
  * descriptors are close-on-exec and not below `lowest_fd`. */
 int rt_store_open(const char *path, bool writable, int lowest_fd, struct store **result, int *holder);
 void rt_store_close(struct store *store);
+
+/* Opens another file of the directory, DIR/NAME, with the same checks: nothing but a regular file of the caller's own is
+ * opened, or cut by O_TRUNC; with O_CREAT it is made, 0600. Waits for nothing. The descriptor, or -errno and
+ * rt_store_problem(). */
+int rt_store_open_file(const char *directory, const char *name, int flags, int lowest_fd);
 
 /* A sentence saying what is wrong with the store after a failed open ("page at 0x...: checksum
  * differs"), in a static buffer of the calling process; never NULL. */

@@ -19,26 +19,8 @@ static struct undo_head *head_of(const struct undo_log *log, unsigned file)
 
 static int open_file(const char *directory, unsigned number, int lowest_fd)
 {
-	char path[4096 + 16];
-	struct stat status;
-	rt_format(path, sizeof(path), "%s/undo%u", directory, number);
-	int fd = rt_sys_openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return fd;
-	int moved = rt_sys_fcntl(fd, F_DUPFD_CLOEXEC, lowest_fd);
-	rt_sys_close(fd);
-	if (moved < 0)
-		return moved;
-	unsigned user = (unsigned)rt_syscall(SYS_geteuid);
-	int error = rt_sys_fstat(moved, &status);
-	if (error == 0 && (!S_ISREG(status.st_mode) || (user != 0 && status.st_uid != user) ||
-			   (status.st_mode & (S_IWGRP | S_IWOTH)) != 0))
-		error = -EACCES;
-	if (error < 0)
-		rt_sys_close(moved);
-	return error < 0 ? error : moved;
+	return rt_store_open_file(directory, number == 0 ? "undo0" : "undo1", O_RDWR | O_CREAT, lowest_fd);
 }
-
 static int open_one(const char *directory, unsigned number, int lowest_fd, struct persist_file *file)
 {
 	struct stat status;
@@ -141,7 +123,9 @@ int rt_undo_log_continue(struct undo_log *log, const struct manifest_undo *posit
 		if (log->generation[i] != position->generation && log->generation[i] != position->generation + 1)
 			log->generation[i] = 0;
 	}
-	if (file_with(log, position->generation) < 0)
+	int first = file_with(log, position->generation);
+	if (first < 0 || position->offset % 8 != 0 || position->offset < FIRST_RECORD ||
+	    position->offset > log->files[first].size || position->offset > UNDO_LOG_BYTES)
 		return -EBADMSG;
 	struct undo_cursor cursor = {position->generation, position->offset};
 	while (rt_undo_log_next(log, &cursor) != NULL)
@@ -222,9 +206,9 @@ void rt_undo_log_committed(struct undo_log *log, const struct manifest_undo *pos
 
 /* ---- reading ---- */
 
-static bool is_terminated(const char *text, uint32_t length)
+static bool is_absolute_path(const char *text, uint32_t length)
 {
-	return length == 0 || memchr(text, '\0', length) == text + length - 1;
+	return length == 0 || (text[0] == '/' && memchr(text, '\0', length) == text + length - 1);
 }
 
 /* The record at `offset`, NULL when none validates there. */
@@ -244,8 +228,8 @@ static const struct undo_record *record_at(const struct undo_log *log, unsigned 
 	if (record->path_length > length || record->target_length > length || undo_data_offset(record) > length ||
 	    record->data_length > length - undo_data_offset(record))
 		return NULL;
-	return is_terminated(undo_path(record), record->path_length) &&
-			       is_terminated(undo_target(record), record->target_length)
+	return is_absolute_path(undo_path(record), record->path_length) &&
+			       is_absolute_path(undo_target(record), record->target_length)
 		       ? record
 		       : NULL;
 }

@@ -263,14 +263,14 @@ Test(store, one_process_writes)
 	remove_directory(path);
 }
 
-static int try_as_user(const char *path, unsigned uid)
+static int try_as_user(const char *path, unsigned uid, bool writable)
 {
 	pid_t child = fork();
 	if (child == 0) {
 		struct store *store;
 		if (uid != 0 && setresuid(uid, uid, uid) != 0)
 			_exit(99);
-		_exit(-rt_store_open(path, true, 0, &store, NULL));
+		_exit(-rt_store_open(path, writable, 0, &store, NULL));
 	}
 	int status;
 	waitpid(child, &status, 0);
@@ -289,23 +289,24 @@ Test(store, belongs_to_one_user)
 	stat(file, &status);
 	cr_assert_eq(status.st_mode & 07777, 0600);
 
-	cr_assert_eq(try_as_user(path, 1234), -EACCES, "not its owner");
+	cr_assert_eq(try_as_user(path, 1234, true), -EACCES, "not its owner");
 	run("chown -R 1234 %s%s", path, "");
-	cr_assert_eq(try_as_user(path, 1234), 0, "its owner");
-	cr_assert_eq(try_as_user(path, 0), 0, "root may open anybody's");
+	cr_assert_eq(try_as_user(path, 1234, true), 0, "its owner");
+	cr_assert_eq(try_as_user(path, 0, false), 0, "root may look at anybody's");
+	cr_assert_eq(try_as_user(path, 0, true), -EACCES, "its owner could read what root writes");
 	run("chmod 0620 %s/home%s", path, "");
-	cr_assert_eq(try_as_user(path, 1234), -EACCES, "others may write a file");
+	cr_assert_eq(try_as_user(path, 1234, true), -EACCES, "others may write a file");
 	run("chmod 0600 %s/home && chown 0 %s/super", path, path);
-	cr_assert_eq(try_as_user(path, 1234), -EACCES, "a file of somebody else");
+	cr_assert_eq(try_as_user(path, 1234, true), -EACCES, "a file of somebody else");
 	run("chown 1234 %s/super && chmod 0777 %s", path, path);
-	cr_assert_eq(try_as_user(path, 1234), -EACCES, "others may write the directory");
+	cr_assert_eq(try_as_user(path, 1234, true), -EACCES, "others may write the directory");
 	run("chmod 0700 %s && rm %s/home && : > /tmp/test_store.elsewhere", path, path);
 	run("ln -s /tmp/test_store.elsewhere %s/home%s", path, "");
-	cr_assert_eq(try_as_user(path, 0), -EBADMSG, "a symbolic link");
+	cr_assert_eq(try_as_user(path, 0, false), -EBADMSG, "a symbolic link");
 	run("rm -f /tmp/test_store.elsewhere %s/home && mkfifo -m 600 %s/home", path, path);
-	cr_assert_eq(try_as_user(path, 0), -EBADMSG, "a fifo");
+	cr_assert_eq(try_as_user(path, 0, false), -EBADMSG, "a fifo");
 	run("rm -f %s/home && mkdir -m 700 %s/home", path, path);
-	cr_assert_neq(try_as_user(path, 0), 0, "a directory");
+	cr_assert_neq(try_as_user(path, 0, false), 0, "a directory");
 	remove_directory(path);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "store/store.h"
 
 #define FILE_PAGE_SIZE 4096UL
 
@@ -164,14 +165,12 @@ static bool parse(struct crash_record *record)
 /* The whole file; NULL when there is nothing in it. */
 static uint8_t *read_file(const char *directory, size_t *length)
 {
-	char path[PATH_MAX + 8];
 	struct stat status;
-	snprintf(path, sizeof(path), "%s/%s", directory, CRASH_FILE);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int fd = rt_store_open_file(directory, CRASH_FILE, O_RDONLY, 0);
 	if (fd < 0)
 		return NULL;
 	uint8_t *bytes = NULL;
-	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= SELFMAG &&
+	if (fstat(fd, &status) == 0 && status.st_size >= SELFMAG &&
 	    status.st_size <= CRASH_HEAD_LIMIT + CRASH_STACK_LIMIT) {
 		*length = (size_t)status.st_size;
 		bytes = malloc(*length);

@@ -39,10 +39,8 @@ const char *state_name(enum store_state state)
 /* Who holds the store's lock tells whether its process lives. */
 int live_process(const char *directory)
 {
-	char path[PATH_MAX];
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	snprintf(path, sizeof(path), "%s/lock", directory);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = rt_store_open_file(directory, "lock", O_RDONLY, 0);
 	if (fd < 0)
 		return 0;
 	int result = fcntl(fd, F_GETLK, &lock);
@@ -90,9 +88,7 @@ static int compare_samples(const void *a, const void *b)
 /* Of the process that wrote the store last. */
 static bool read_statistics(const char *directory, struct engine_statistics *statistics)
 {
-	char path[PATH_MAX];
-	snprintf(path, sizeof(path), "%s/statistics", directory);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = rt_store_open_file(directory, "statistics", O_RDONLY, 0);
 	if (fd < 0)
 		return false;
 	ssize_t got = read(fd, statistics, sizeof(*statistics));
@@ -234,10 +230,15 @@ static int print_page(struct store *store, const char *address)
 	uint64_t page = strtoull(address, &end, 0);
 	if (*end != '\0' || address[0] == '\0')
 		refuse("%s: not an address", address);
-	const void *contents = rt_store_page(store, page & ~4095UL);
-	if (contents == NULL)
+	/* Read, not mapped: a live program may cut the file meanwhile. */
+	char contents[4096];
+	uint64_t offset;
+	int fd;
+	if (rt_store_locate(store, page & ~4095UL, &fd, &offset) < 0)
 		return 1;
-	return fwrite(contents, 4096, 1, stdout) == 1 ? 0 : EXIT_TOOL_FAILED;
+	if (pread(fd, contents, sizeof(contents), (off_t)offset) != (ssize_t)sizeof(contents))
+		refuse("page %s cannot be read", address);
+	return fwrite(contents, sizeof(contents), 1, stdout) == 1 ? 0 : EXIT_TOOL_FAILED;
 }
 
 static void print_crash(const char *directory, const struct store_status *status)

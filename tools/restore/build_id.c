@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/build_id.h"
@@ -31,12 +32,15 @@ bool file_has_build_id(const char *path, const uint8_t id[REGION_BUILD_ID_SIZE])
 {
 	static const uint8_t none[REGION_BUILD_ID_SIZE];
 	Elf64_Ehdr header;
+	struct stat status;
 	if (memcmp(id, none, sizeof(none)) == 0)
 		return false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* A FIFO in its place must not make us wait. */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	bool same = pread(fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
+	bool same = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+		    pread(fd, &header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
 		    memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 && header.e_ident[EI_CLASS] == ELFCLASS64 &&
 		    segments_have(fd, &header, id);
 	close(fd);

@@ -73,11 +73,15 @@ static int move_up(int fd, int lowest_fd)
 
 static int open_file(const char *path, bool writable, int lowest_fd)
 {
-	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	const int flags = O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	struct stat status;
+	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | flags);
 	if (fd < 0 && writable)
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+		fd = open(path, O_RDONLY | flags);
+	if (fd < 0 || fstat(fd, &status) < 0)
 		refuse("%s: %s", path, strerror(errno));
+	if (S_ISFIFO(status.st_mode) || S_ISDIR(status.st_mode))
+		refuse("%s: mapped by the program, and now another type of file: put the old file back", path);
 	return move_up(fd, lowest_fd);
 }
 
@@ -294,8 +298,8 @@ static uint32_t count_loads(const struct image *image)
 		last_end = page + RT_PAGE_SIZE;
 		last_offset = offset + RT_PAGE_SIZE;
 	}
-	/* A region's border and LOAD_LIMIT may each cut one more. */
-	return count + image->region_count + (uint32_t)(image->status.page_count * RT_PAGE_SIZE / LOAD_LIMIT) + 1;
+	/* A region's border and LOAD_LIMIT may each cut one more; the pages of an old vDSO are loaded one by one. */
+	return count + PLAN_MAX_VDSO_PAGES + image->region_count + (uint32_t)(image->status.page_count * RT_PAGE_SIZE / LOAD_LIMIT) + 1;
 }
 
 static uint32_t count_objects(void)

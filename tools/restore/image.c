@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/report.h"
 #include "descriptor/descriptor.h"
@@ -13,6 +15,11 @@
 
 #define PATH_LIMIT 4096
 #define DESCRIPTOR_LIMIT (1 << 30)
+#define GROUP_LIMIT 65536 /* the kernel's */
+#define SIGNAL_LIMIT 64
+#define TIMER_LIMIT (1 << 24) /* where they must be counted up to; more take minutes */
+#define PR_TIMER_CREATE_RESTORE_IDS 77 /* Linux 6.15 */
+#define RESTORE_IDS_GET 2
 
 const void *image_next(const struct image *image, size_t *cursor, enum manifest_kind kind, uint32_t *length)
 {
@@ -95,6 +102,21 @@ static bool process_is_sane(const struct manifest_process *process)
 	       (process->vdso_start | process->vdso_end) % RT_PAGE_SIZE == 0;
 }
 
+/* What waiting for it gives: one that is said to have been stopped would stop again, for good. */
+static bool child_is_sane(const struct manifest_child *child)
+{
+	int signal = WTERMSIG(child->status);
+	return child->pid > 0 && (!child->ended || WIFEXITED(child->status) ||
+				  (WIFSIGNALED(child->status) && signal <= SIGNAL_LIMIT && signal != SIGSTOP && signal != SIGTSTP &&
+				   signal != SIGTTIN && signal != SIGTTOU));
+}
+
+static bool timer_is_sane(const struct manifest_posix_timer *timer)
+{
+	return timer->id >= 0 &&
+	       (timer->id <= TIMER_LIMIT || prctl(PR_TIMER_CREATE_RESTORE_IDS, RESTORE_IDS_GET, 0, 0, 0) >= 0);
+}
+
 static bool processor_is_sane(const struct manifest_processor *processor)
 {
 	return memchr(processor->name, '\0', sizeof(processor->name)) != NULL;
@@ -121,7 +143,6 @@ static bool take_fixed(struct image *image, uint32_t kind, uint32_t length)
 		{MANIFEST_SIGNAL, sizeof(struct manifest_signal), &image->signal_count},
 		{MANIFEST_TIMER, sizeof(struct manifest_timer), &image->timer_count},
 		{MANIFEST_LIMIT, sizeof(struct manifest_limit), &image->limit_count},
-		{MANIFEST_POSIX_TIMER, sizeof(struct manifest_posix_timer), &image->posix_timer_count},
 		{MANIFEST_QUEUED_SIGNAL, sizeof(struct manifest_queued_signal), &image->queued_signal_count},
 		{MANIFEST_OWNER, sizeof(struct manifest_owner), NULL},
 		{MANIFEST_LOCK, sizeof(struct manifest_lock), NULL},
@@ -141,6 +162,8 @@ static bool take_checked(struct image *image, uint32_t kind, const void *payload
 {
 	switch (kind) {
 	case MANIFEST_PROCESS:
+		if (image->process != NULL)
+			return false;
 		image->process = payload;
 		return length == sizeof(struct manifest_process) && process_is_sane(payload);
 	case MANIFEST_ADVICE:
@@ -154,7 +177,10 @@ static bool take_checked(struct image *image, uint32_t kind, const void *payload
 		       ((const struct manifest_segment *)payload)->size <= RT_USER_END;
 	case MANIFEST_CHILD:
 		image->child_count++;
-		return length == sizeof(struct manifest_child) && ((const struct manifest_child *)payload)->pid > 0;
+		return length == sizeof(struct manifest_child) && child_is_sane(payload);
+	case MANIFEST_POSIX_TIMER:
+		image->posix_timer_count++;
+		return length == sizeof(struct manifest_posix_timer) && timer_is_sane(payload);
 	case MANIFEST_UNDO:
 		if (length != sizeof(image->undo))
 			return false;
@@ -181,7 +207,7 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	case MANIFEST_GROUPS:
 		image->groups = payload;
 		image->group_count = length / sizeof(uint32_t);
-		return length % sizeof(uint32_t) == 0;
+		return length % sizeof(uint32_t) == 0 && image->group_count <= GROUP_LIMIT;
 	case MANIFEST_AUXV:
 		image->auxv = payload;
 		image->auxv_length = length;
@@ -195,36 +221,58 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 	}
 }
 
-static bool region_contains(const struct image *image, uint64_t address, uint32_t prot)
+/* All regions, ascending; there are image->region_count. */
+static const struct manifest_region **list_regions(const struct image *image)
 {
+	const struct manifest_region **regions = calloc(image->region_count + 1UL, sizeof(const struct manifest_region *));
 	size_t cursor = 0;
 	uint32_t length;
-	const struct manifest_region *region;
-	while ((region = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL)
-		if (address >= region->start && address < region->end)
-			return (region->prot & prot) == prot;
-	return false;
+	if (regions == NULL)
+		refuse("out of memory");
+	for (uint32_t i = 0; i < image->region_count; i++)
+		regions[i] = image_next(image, &cursor, MANIFEST_REGION, &length);
+	return regions;
 }
 
-/* What the restorer will jump to and load from must lie in the image. */
-static bool addresses_are_sane(const struct image *image)
+static bool region_contains(const struct manifest_region *const *regions, uint32_t count, uint64_t address, uint32_t prot)
 {
-	const struct manifest_process *process = image->process;
-	if (!region_contains(image, process->resume_entry, PROT_EXEC) ||
-	    !region_contains(image, process->root_address, PROT_READ | PROT_WRITE))
-		return false;
+	uint32_t low = 0, high = count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (regions[middle]->end <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && address >= regions[low]->start && (regions[low]->prot & prot) == prot;
+}
+
+static bool threads_are_sane(const struct image *image, const struct manifest_region *const *regions)
+{
 	size_t cursor = 0;
 	uint32_t length;
 	bool main_thread = true;
 	const struct manifest_thread *thread;
 	while ((thread = image_next(image, &cursor, MANIFEST_THREAD, &length)) != NULL) {
-		if (!thread->exited && !region_contains(image, thread->context, PROT_READ | PROT_WRITE))
+		if (!thread->exited &&
+		    !region_contains(regions, image->region_count, thread->context, PROT_READ | PROT_WRITE))
 			return false;
-		if (main_thread && thread->tid != process->pid)
+		if (main_thread && thread->tid != image->process->pid)
 			return false;
 		main_thread = false;
 	}
-	return image->thread_count > 0 && image->thread_count == process->thread_count;
+	return image->thread_count > 0 && image->thread_count == image->process->thread_count;
+}
+
+/* What the restorer will jump to and load from must lie in the image. */
+static bool addresses_are_sane(const struct image *image)
+{
+	const struct manifest_region **regions = list_regions(image);
+	bool sane = region_contains(regions, image->region_count, image->process->resume_entry, PROT_EXEC) &&
+		    region_contains(regions, image->region_count, image->process->root_address, PROT_READ | PROT_WRITE) &&
+		    threads_are_sane(image, regions);
+	free(regions);
+	return sane;
 }
 
 void image_check(struct image *image, const char *directory)
@@ -258,6 +306,9 @@ void image_open(struct image *image, const char *directory, int lowest_fd)
 	if (result < 0)
 		refuse("%s: %s", directory, rt_store_problem());
 	rt_store_status(image->store, &image->status);
+	/* Root would run whatever its owner has put there. */
+	if (image->status.user != geteuid())
+		refuse("%s: belongs to user %u: restore it as that user", directory, image->status.user);
 	if (image->status.state == STORE_ENDED)
 		refuse_ended(directory, image->status.exit_status);
 	if (image->status.epoch == 0)

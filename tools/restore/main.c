@@ -84,24 +84,24 @@ static int first_own_descriptor(const struct image *image)
 	return (rlim_t)first + OWN_DESCRIPTORS < limit.rlim_cur ? first + OWN_DESCRIPTORS / 2 : first;
 }
 
+static int open_lock(int lowest_fd)
+{
+	int fd = rt_store_open_file(directory, "lock", O_RDWR, lowest_fd);
+	if (fd < 0)
+		refuse("%s: %s", directory, rt_store_problem());
+	return fd;
+}
+
 /* The store's lock, which the process then holds for good. */
 static int lock_store(int lowest_fd)
 {
-	char path[PATH_MAX + 8];
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	snprintf(path, sizeof(path), "%s/lock", directory);
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		refuse("%s: %s", path, strerror(errno));
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, lowest_fd);
-	close(fd);
-	if (high < 0)
-		refuse("%s: %s", path, strerror(errno));
-	if (fcntl(high, F_SETLK, &lock) < 0) {
-		fcntl(high, F_GETLK, &lock);
+	int fd = open_lock(lowest_fd);
+	if (fcntl(fd, F_SETLK, &lock) < 0) {
+		fcntl(fd, F_GETLK, &lock);
 		refuse("%s: in use by process %d", directory, lock.l_pid);
 	}
-	return high;
+	return fd;
 }
 
 /* What does not change when the memory does. */
@@ -200,6 +200,8 @@ static void become(void *argument)
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
 	reach(RT_FAIL_RESTORE_CHECKED);
+	if (restore_check_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
+		refuse("%s: %s", directory, problem);
 	undo_changes(&image, directory, lowest_fd);
 	reach(RT_FAIL_RESTORE_UNDONE);
 	check_files(&image);
@@ -229,11 +231,11 @@ static void become(void *argument)
 
 static void write_pid_file(pid_t pid)
 {
-	char path[PATH_MAX + 8];
-	snprintf(path, sizeof(path), "%s/pid", directory);
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || dprintf(fd, "%d\n", pid) < 0)
-		report("%s: %s", path, strerror(errno));
+	int fd = rt_store_open_file(directory, "pid", O_WRONLY | O_CREAT | O_TRUNC, 0);
+	if (fd < 0)
+		report("%s: %s", directory, rt_store_problem());
+	else if (dprintf(fd, "%d\n", pid) < 0)
+		report("%s/pid: %s", directory, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
@@ -298,12 +300,8 @@ static void wait_for_end(pid_t pid)
 /* Asked before the process gets a namespace, where it could not name the holder. */
 static void refuse_if_alive(void)
 {
-	char path[PATH_MAX + 8];
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	snprintf(path, sizeof(path), "%s/lock", directory);
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		refuse("%s: %s", path, strerror(errno));
+	int fd = open_lock(0);
 	while (fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) {
 		if (lock.l_pid <= 0 || !is_dying(lock.l_pid))
 			refuse("%s: in use by process %d", directory, lock.l_pid);
@@ -361,13 +359,26 @@ static void check_processor(const struct image *image)
 		       image->processor->name);
 }
 
+/* The absolute path of what is to be a directory, as everywhere else, and no symbolic link to one. */
+static void find_store(const char *path)
+{
+	char plain[PATH_MAX];
+	struct stat status;
+	size_t length = (size_t)snprintf(plain, sizeof(plain), "%s", path);
+	while (length > 1 && length < sizeof(plain) && plain[length - 1] == '/')
+		plain[--length] = '\0';
+	if (lstat(plain, &status) < 0 || realpath(plain, directory) == NULL)
+		refuse("%s: %s", path, strerror(errno));
+	if (!S_ISDIR(status.st_mode))
+		refuse("%s: not a directory, or a symbolic link to one", path);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = {0};
 	struct image image;
 	parse_arguments(&parser, argc, argv, 0, &options);
-	if (realpath(options.directory, directory) == NULL)
-		refuse("%s: %s", options.directory, strerror(errno));
+	find_store(options.directory);
 	set_fail_point();
 	image_open(&image, directory, 3);
 	pid_t pid = image.process->pid;

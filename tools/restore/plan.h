@@ -27,6 +27,7 @@ enum restore_outcome {
 
 #define PLAN_MAX_SPECIAL 8
 #define PLAN_MAX_PATCHES 32
+#define PLAN_MAX_VDSO_PAGES 16
 #define PLAN_THREAD_STACK 16384 /* bytes of stack a thread has in the restorer */
 
 /* One mmap(). */

@@ -308,5 +308,8 @@ int run_with_pid(pid_t pid, void (*become)(void *), void *argument, void (*start
 	block_message_signal();
 	child = spawn_in_namespace(pid, become, argument);
 	started(child);
-	return wait_and_forward();
+	int status = wait_and_forward();
+	if (*PLAN_OUTCOME == RESTORE_NUMBER_TAKEN)
+		report("the numbers of the program's threads and children cannot all be had: the store is damaged");
+	return status;
 }

@@ -484,9 +484,14 @@ static void take_user(const struct plan *plan)
 {
 	const struct manifest_process *process = &plan->process;
 	rt_syscall(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
-	rt_syscall(SYS_setgroups, plan->group_count, plan->groups);
-	rt_syscall(SYS_setresgid, process->gid[0], process->gid[1], process->gid[2]);
-	long result = rt_syscall(SYS_setresuid, process->uid[0], process->uid[1], process->uid[2]);
+	/* A root that may not set its groups has those it had; nobody else may keep them. */
+	long result = rt_syscall(SYS_setgroups, plan->group_count, plan->groups);
+	if (result == -EPERM && process->uid[1] == 0)
+		result = 0;
+	if (result == 0)
+		result = rt_syscall(SYS_setresgid, process->gid[0], process->gid[1], process->gid[2]);
+	if (result == 0)
+		result = rt_syscall(SYS_setresuid, process->uid[0], process->uid[1], process->uid[2]);
 	if (result < 0)
 		fail("taking the program's user", 0, result);
 	rt_syscall(SYS_prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0);

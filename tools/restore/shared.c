@@ -114,20 +114,38 @@ static uint32_t measure(const struct image *image, const struct manifest_region 
 
 /* ---- contents ---- */
 
-/* Copies the pages of one region to `memory`, the object's contents from `first` to `end`. */
-static void copy_region(const struct image *image, const struct manifest_region *region, char *memory, uint64_t size)
+/* Where the contents of an object go. */
+struct target {
+	int fd;       /* written to: a full file system is then an error, and no SIGBUS */
+	char *memory; /* not NULL: instead of that, what can only be mapped */
+	uint64_t size;
+};
+
+static void copy_page(const struct target *target, uint64_t offset, const void *page)
+{
+	uint64_t length = target->size - offset < RT_PAGE_SIZE ? target->size - offset : RT_PAGE_SIZE;
+	if (page == NULL)
+		refuse("the store lost a page of shared memory: a defect");
+	if (target->memory != NULL)
+		memcpy(target->memory + offset, page, length);
+	else if (pwrite(target->fd, page, length, (off_t)offset) != (ssize_t)length)
+		refuse("cannot put the contents of shared memory back: %s", strerror(errno));
+}
+
+/* Copies the pages of one region. */
+static void copy_region(const struct image *image, const struct manifest_region *region, const struct target *target)
 {
 	uint64_t page;
 	for (uint64_t at = region->start; rt_store_next_page(image->store, at, region->end, &page);
 	     at = page + RT_PAGE_SIZE) {
 		uint64_t offset = region->offset + (page - region->start);
-		if (offset + RT_PAGE_SIZE > size)
+		if (offset >= target->size)
 			return; /* the file is shorter than the mapping */
-		memcpy(memory + offset, rt_store_page(image->store, page), RT_PAGE_SIZE);
+		copy_page(target, offset, rt_store_page(image->store, page));
 	}
 }
 
-static void copy_regions(const struct image *image, const struct manifest_region *object, char *memory, uint64_t size)
+static void copy_regions(const struct image *image, const struct manifest_region *object, const struct target *target)
 {
 	size_t cursor = 0;
 	uint32_t length;
@@ -135,19 +153,18 @@ static void copy_regions(const struct image *image, const struct manifest_region
 	while ((region = next_region(image, &cursor, &length)) != NULL)
 		if (is_same(region, object) && (region->kind == REGION_ANONYMOUS_SHARED ||
 						region->kind == REGION_FILE_MEMORY))
-			copy_region(image, region, memory, size);
+			copy_region(image, region, target);
 }
 
-static void fill_file(const struct image *image, const struct manifest_region *object, int fd, uint64_t size)
+/* Huge pages can only be mapped; those of this file have been reserved. */
+static void fill_huge(const struct image *image, const struct manifest_region *object, int fd, uint64_t size)
 {
-	if (size == 0)
-		return;
-	uint64_t mapped = RT_PAGE_ALIGN_UP(size);
-	char *memory = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (memory == MAP_FAILED)
+	struct target target = {.fd = -1, .size = size};
+	target.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (target.memory == MAP_FAILED)
 		refuse("cannot map shared memory of %lu bytes: %s", (unsigned long)size, strerror(errno));
-	copy_regions(image, object, memory, mapped);
-	munmap(memory, mapped);
+	copy_regions(image, object, &target);
+	munmap(target.memory, size);
 }
 
 /* ---- memory without a name ---- */
@@ -204,11 +221,14 @@ static void make_memory(const struct image *image, const struct manifest_region 
 		size = file.size;
 	plain_name(path, name, sizeof(name));
 	unsigned int flags = MFD_CLOEXEC | (seals != NOT_A_MEMFD ? MFD_ALLOW_SEALING : 0);
-	int fd = region->page_shift ? make_huge(name, flags, region->page_shift, size) : -1;
-	fd = move_up(fd < 0 ? memfd_create(name, flags) : fd, lowest_fd);
+	int huge = region->page_shift ? make_huge(name, flags, region->page_shift, size) : -1;
+	int fd = move_up(huge < 0 ? memfd_create(name, flags) : huge, lowest_fd);
 	if (ftruncate(fd, (off_t)size) < 0)
 		refuse("cannot make shared memory of %lu bytes: %s", (unsigned long)size, strerror(errno));
-	fill_file(image, region, fd, size);
+	if (huge >= 0)
+		fill_huge(image, region, fd, size);
+	else
+		copy_regions(image, region, &(struct target){.fd = fd, .size = size});
 	/* The rest of its contents and its seals come with the descriptor. */
 	if (restore_object_add(region->device, region->inode, fd) == NULL)
 		refuse("out of memory");
@@ -229,7 +249,7 @@ static int make_file_again(const struct manifest_region *region, const char *pat
 static void open_file_in_memory(const struct manifest_region *region, const char *path, int lowest_fd)
 {
 	struct stat status;
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT)
 		fd = make_file_again(region, path);
 	else if (fd < 0)
@@ -260,12 +280,7 @@ static void put_file_back(const struct image *image, const struct manifest_regio
 	    ((uint64_t)status.st_size != region->size && ftruncate(object->fd, (off_t)region->size) < 0))
 		refuse("%s: %s", path, strerror(errno));
 	clear_range(object->fd, region->offset, end);
-	uint64_t size = RT_PAGE_ALIGN_UP(region->size);
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, object->fd, 0);
-	if (memory == MAP_FAILED)
-		refuse("%s: %s", path, strerror(errno));
-	copy_region(image, region, memory, size);
-	munmap(memory, size);
+	copy_region(image, region, &(struct target){.fd = object->fd, .size = region->size});
 }
 
 /* ---- System V segments ---- */
@@ -335,13 +350,13 @@ static void make_segment(struct segment *segment)
 static void fill_segment(const struct image *image, const struct segment *segment)
 {
 	const struct manifest_region key = {.device = segment->record.device, .inode = segment->record.inode};
-	uint64_t size = RT_PAGE_ALIGN_UP(segment->record.size);
-	char *memory = shmat(segment->now, NULL, 0);
-	if (memory == (void *)-1)
+	struct target target = {.fd = -1, .size = RT_PAGE_ALIGN_UP(segment->record.size)};
+	target.memory = shmat(segment->now, NULL, 0);
+	if (target.memory == (void *)-1)
 		refuse("System V segment %d: %s", segment->now, strerror(errno));
 	if (segment->kept && !segment->busy)
-		memset(memory, 0, size);
-	copy_regions(image, &key, memory, size);
+		memset(target.memory, 0, target.size);
+	copy_regions(image, &key, &target);
 	/* It stays attached until the restorer attaches it: one to be removed would go with the last. */
 }
 

@@ -20,7 +20,7 @@
 #include "layout.h"
 #include "sys.h"
 
-#define SIZE_LIMIT (64 * 1024UL)       /* bytes of a vDSO */
+#define SIZE_LIMIT (PLAN_MAX_VDSO_PAGES * RT_PAGE_SIZE) /* bytes of a vDSO */
 #define REACH ((1UL << 31) - (1UL << 24)) /* of a jump, with the sizes of all involved */
 #define STACK_ROOM (1UL << 30)         /* left below a mapping that grows down */
 #define JUMP_SIZE 5

@@ -317,6 +317,15 @@ static int run_phases(struct restoration *restoration)
 	return 0;
 }
 
+int restore_check_descriptors(const void *manifest, size_t length, int keep_from, char *problem, size_t problem_size)
+{
+	struct restoration restoration = {.keep_from = keep_from, .problem = problem, .problem_size = problem_size};
+	int result = restore_parse(&restoration, manifest, length);
+	free(restoration.entries);
+	free(restoration.locks);
+	return result;
+}
+
 int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem,
 			size_t problem_size)
 {

@@ -31,4 +31,8 @@
 int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem,
 			size_t problem_size);
 
+/* Only looks whether the records make sense, which restore_descriptors() would find out when files have been
+ * changed already. 0, or -1 with the problem. */
+int restore_check_descriptors(const void *manifest, size_t length, int keep_from, char *problem, size_t problem_size);
+
 #endif
