@@ -9,6 +9,7 @@
 #   test-vm       in qemu: other kernels, persistent memory, power cuts; an hour or two
 #   bench         the figures of README.md
 #   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
+#   fuzz          hostile stores, by libFuzzer; FUZZ_SECONDS=60 for each target; see tests/fuzz/fuzz.mk
 #   lint          clang-tidy, cppcheck and shellcheck
 #   format        clang-format in place; format-check: says what it would change
 #   asan          tools and tests with address and undefined behaviour sanitizers; runs them
@@ -107,7 +108,8 @@ uninstall:
 
 CHECKED := $(sort $(shell find runtime shim tools -name '*.c'))
 FORMATTED := $(sort $(shell find runtime shim tools tests -name '*.c' -o -name '*.h'))
-SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/run-tests tests/install-packages tests/vm/run tests/vm/guest/init tests/vm/guest/suite)
+SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/fuzz/run tests/run-tests tests/install-packages \
+	tests/vm/run tests/vm/guest/init tests/vm/guest/suite)
 
 # One file at a time: clang-tidy 14 mixes up va_list between files.
 lint:

@@ -1,4 +1,10 @@
-# Fuzzing (make fuzz), and the inputs that once were trouble, tried again (in make test).
+# Fuzzing, and the inputs in the tree, tried again by `make test`.
+#
+#   make fuzz FUZZ_SECONDS=60 FUZZ_TARGETS='manifest store undo crash'
+#
+# runs each target for so long, from the inputs in the tree and from what earlier runs have found in
+# BUILD/fuzz/corpus. What is trouble is left in BUILD/fuzz/found: it is to be fixed, and goes to tests/fuzz/inputs.
+# `make fuzz-coverage` says which lines of the code are reached by all of these.
 #
 # The code under test is linked into one object whose variables are in sections of their own, so that the
 # sandbox can set them back between inputs.
@@ -7,7 +13,7 @@ FUZZ := $(BUILD)/fuzz
 FUZZ_CC ?= clang
 FUZZ_CHECKS := -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := manifest store undo crash
+FUZZ_TARGETS ?= manifest store undo crash
 FUZZ_CODE := $(STORE_SOURCES) tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
 	$(filter-out tools/restore/restorer.c tools/restore/main.c tools/restore/process.c tools/restore/session.c \
 	tools/restore/directory.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c)) \
@@ -44,3 +50,35 @@ $(eval $(call fuzz_rules,replay,$(CC),,,,replay))
 $(FUZZ)/seed_%: tests/fuzz/seed_%.c tests/fuzz/seal.c $(wildcard tests/fuzz/*.h) $(TESTS)/libunit.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< tests/fuzz/seal.c -o $@ $(TESTS)/libunit.a -ldl
+
+fuzz-packages:
+	@tests/install-packages fuzz
+
+fuzz: fuzz-packages
+	@$(MAKE) --no-print-directory $(addprefix $(FUZZ)/libfuzzer/fuzz_,$(FUZZ_TARGETS))
+	@FUZZ=$(FUZZ) tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# What the tests run: plain programs, and the inputs where an ordinary user can read them.
+FUZZ_REPLAYS := $(addprefix $(TESTS)/fuzz/,manifest store undo crash)
+FUZZ_INPUTS := $(wildcard tests/fuzz/inputs/*/*)
+
+tests: $(FUZZ_REPLAYS) $(TESTS)/fuzz/inputs
+
+$(FUZZ_REPLAYS): $(TESTS)/fuzz/%: $(FUZZ)/replay/fuzz_%
+	@mkdir -p $(@D)
+	cp $< $@
+
+$(TESTS)/fuzz/inputs: $(FUZZ_INPUTS)
+	@mkdir -p $(@D)
+	rm -rf $@
+	cp -r tests/fuzz/inputs $@
+	chmod -R a+rX $@
+	touch $@
+
+$(eval $(call fuzz_rules,coverage,$(FUZZ_CC),-fprofile-instr-generate -fcoverage-mapping,,-fprofile-instr-generate,replay))
+
+fuzz-coverage: fuzz-packages
+	@$(MAKE) --no-print-directory $(addprefix $(FUZZ)/coverage/fuzz_,$(FUZZ_TARGETS))
+	@FUZZ=$(FUZZ) tests/fuzz/run coverage $(FUZZ_TARGETS)
+
+.PHONY: fuzz fuzz-packages fuzz-coverage

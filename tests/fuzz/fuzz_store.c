@@ -19,7 +19,7 @@
 #include "tools/restore/image.h"
 #include "tools/restore/undo.h"
 
-#define OFFSET_LIMIT (1UL << 43)
+#define OFFSET_LIMIT (1UL << 46)
 #define FAIL(...) (fprintf(stderr, __VA_ARGS__), abort())
 
 static void path_of(uint32_t file, char *path, size_t size)

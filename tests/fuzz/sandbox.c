@@ -342,11 +342,11 @@ __attribute__((noreturn, noinline)) static void try_input(void (*use)(uint8_t *i
 	part_runs = false;
 	move_stderr();
 	make_files();
+	counting = true;
 	uint8_t *copy = malloc(size ? size : 1);
 	if (copy == NULL)
 		_exit(0);
 	memcpy(copy, input, size);
-	counting = true;
 	use(copy, size);
 	_exit(0);
 }

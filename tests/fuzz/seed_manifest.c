@@ -116,6 +116,14 @@ static void add_file_bytes(const void *payload)
 	rt_manifest_end(&writer);
 }
 
+static void add_processor(const void *payload)
+{
+	struct manifest_processor processor;
+	memcpy(&processor, payload, sizeof(processor));
+	memset(processor.name, 0, sizeof(processor.name));
+	rt_manifest_add(&writer, MANIFEST_PROCESSOR, &processor, sizeof(processor));
+}
+
 static void add(uint32_t kind, const void *payload, uint32_t length)
 {
 	switch (kind) {
@@ -127,6 +135,9 @@ static void add(uint32_t kind, const void *payload, uint32_t length)
 		break;
 	case MANIFEST_PATH:
 		add_path(payload);
+		break;
+	case MANIFEST_PROCESSOR:
+		add_processor(payload);
 		break;
 	case MANIFEST_FILE_BYTES:
 		add_file_bytes(payload);
