@@ -23,7 +23,7 @@ static int make_files(int directory, const void *super)
 	if (error == 0)
 		error = rt_persist_drain_directory(directory);
 	if (error < 0)
-		rt_store_explain("cannot be created: %s", rt_error_text(error));
+		rt_store_explain("%s", rt_error_text(error));
 	return error;
 }
 

@@ -198,6 +198,105 @@ test_store_open_to_others()
 	refused 125 . "$restore" "$store"
 }
 
+# Root may look at it. To restore it would be to run what its owner has put there, as root; to write to it, to
+# show that to its owner.
+test_store_of_a_user_and_root()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root"
+	make_crashed_store
+	chown 65534 "$store" "$store"/*
+	refused 125 'belongs to user 65534' "$restore" "$store"
+	refused 125 'belongs to user 65534' "$respct" run --store "$store" --fresh -- true
+	"$respct" stat "$store" >out 2>err || fail "root may not look at it"
+	chown 0 "$store" "$store"/*
+	restores_or_refuses "root's own"
+}
+
+test_symbolic_link_to_a_store()
+{
+	make_crashed_store
+	ln -s "$store" link
+	for path in link link/ "$work/link//"; do
+		refused 125 'symbolic link' "$restore" "$path"
+		refused 125 'symbolic link' "$respct" stat "$path"
+		refused 125 'symbolic link' "$respct" inspect "$path"
+		refused 125 'symbolic link' "$respct" run --fresh --store "$path" -- true
+	done
+	restores_or_refuses "the store itself"
+}
+
+# A directory that has files of a store's names and is none: they stay.
+test_directory_of_others()
+{
+	mkdir "$store"
+	for name in log home index; do
+		echo precious >"$store/$name"
+		refused 125 'no store' "$respct" run --store "$store" -- true
+		[ "$(cat "$store/$name")" = precious ] || fail "$name has been overwritten"
+		rm "$store/$name"
+	done
+	mkfifo "$store/super.new"
+	refused 125 'no store' "$respct" run --store "$store" -- true
+}
+
+# ends_soon COMMAND...: by itself, with a status of the command's.
+ends_soon()
+{
+	timeout 60 "$@" >out 2>err </dev/null
+	status=$?
+	[ $status -eq 0 ] || [ $status -eq 125 ] || fail "exit status $status: $*"
+	[ $status -eq 0 ] || [ "$(wc -l <err)" -eq 1 ] || fail "$(wc -l <err) lines on stderr instead of one: $*"
+}
+
+# Nothing waits for the other side of a FIFO.
+test_fifos_in_a_store()
+{
+	make_crashed_store
+	cp -a "$store" whole
+	for name in super log home index undo0 undo1 lock pid statistics crash; do
+		rm -rf "$store"
+		cp -a whole "$store"
+		rm -f "$store/$name"
+		mkfifo -m 600 "$store/$name"
+		ends_soon "$respct" stat "$store"
+		ends_soon "$respct" inspect "$store"
+		restores_or_refuses "$name a FIFO"
+		: >go
+		ends_soon "$respct" run --quiet --fresh --store "$store" -- true
+	done
+}
+
+test_program_replaced_by_a_fifo()
+{
+	cp "$helpers/waiter" program
+	start "$work/program"
+	kill_program
+	rm program
+	mkfifo program
+	refused 125 program "$restore" "$store"
+}
+
+test_hard_links_in_a_store()
+{
+	make_crashed_store
+	for name in super log home index lock; do
+		ln "$store/$name" other
+		refused 125 'hard link' "$respct" run --fresh --store "$store" -- true
+		rm other
+	done
+	echo precious >precious
+	for name in pid undo0; do
+		cp -a "$store" whole
+		ln -f precious "$store/$name"
+		: >go
+		ends_soon "$restore" "$store"
+		[ "$(cat precious)" = precious ] || fail "$name has been written to"
+		rm -rf "$store" go
+		mv whole "$store"
+		printf 'waiting\n' >output
+	done
+}
+
 # ---- damage ----
 
 # Another byte at OFFSET of FILE.

@@ -27,7 +27,8 @@
 #include "runtime/layout.h"
 #include "tools/common/report.h"
 
-#define PATIENCE_S 20     /* longer for one input is a hang */
+#define WORK_S 20      /* more processor time for one input is a loop without end */
+#define PATIENCE_S 300 /* more time, on a busy machine, is a hang */
 #define SCRATCH_LIMIT "size=64m,nr_inodes=4096"
 #define DESCRIPTOR_LIMIT 2048
 
@@ -332,10 +333,11 @@ static void move_stderr(void)
 /* In the child. */
 __attribute__((noreturn, noinline)) static void try_input(void (*use)(uint8_t *input, size_t size), const uint8_t *input, size_t size)
 {
-	struct rlimit limit = {DESCRIPTOR_LIMIT, DESCRIPTOR_LIMIT};
+	struct rlimit limit = {DESCRIPTOR_LIMIT, DESCRIPTOR_LIMIT}, work = {WORK_S, WORK_S + 1};
 	signal(SIGALRM, SIG_DFL);
 	alarm(PATIENCE_S);
 	setrlimit(RLIMIT_NOFILE, &limit);
+	setrlimit(RLIMIT_CPU, &work);
 	if (chroot(scratch) < 0 || chdir("/") < 0)
 		_exit(0);
 	umask(077);

@@ -104,6 +104,18 @@ static int lock_store(int lowest_fd)
 	return fd;
 }
 
+/* What the runtime will open again, when there is no way back. */
+static void check_other_files(int lowest_fd)
+{
+	static const char *const names[] = {"statistics", CRASH_FILE, "pid", "undo0", "undo1"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		int fd = rt_store_open_file(directory, names[i], O_RDWR | O_CREAT, lowest_fd);
+		if (fd < 0)
+			refuse("%s: %s", directory, rt_store_problem());
+		close(fd);
+	}
+}
+
 /* What does not change when the memory does. */
 static void take_settings(const struct manifest_process *process)
 {
@@ -200,6 +212,7 @@ static void become(void *argument)
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
 	reach(RT_FAIL_RESTORE_CHECKED);
+	check_other_files(lowest_fd);
 	if (restore_check_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
 		refuse("%s: %s", directory, problem);
 	undo_changes(&image, directory, lowest_fd);
