@@ -105,11 +105,11 @@ static int lock_store(int lowest_fd)
 }
 
 /* What the runtime will open again, when there is no way back. */
-static void check_other_files(int lowest_fd)
+static void check_other_files(void)
 {
 	static const char *const names[] = {"statistics", CRASH_FILE, "pid", "undo0", "undo1"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		int fd = rt_store_open_file(directory, names[i], O_RDWR | O_CREAT, lowest_fd);
+		int fd = rt_store_open_file(directory, names[i], O_RDWR | O_CREAT, 0);
 		if (fd < 0)
 			refuse("%s: %s", directory, rt_store_problem());
 		close(fd);
@@ -212,7 +212,6 @@ static void become(void *argument)
 	if (rt_store_check(image.store) < 0)
 		refuse("%s: %s", directory, rt_store_problem());
 	reach(RT_FAIL_RESTORE_CHECKED);
-	check_other_files(lowest_fd);
 	if (restore_check_descriptors(image.manifest, image.manifest_length, lowest_fd, problem, sizeof(problem)) < 0)
 		refuse("%s: %s", directory, problem);
 	undo_changes(&image, directory, lowest_fd);
@@ -403,6 +402,7 @@ int main(int argc, char **argv)
 	tell_of_children(&image);
 	rt_store_close(image.store);
 	refuse_if_alive();
+	check_other_files();
 	tell_of_crash(&status);
 	fflush(NULL);
 	int status_of_process = run_with_pid(pid, become, NULL, write_pid_file);
