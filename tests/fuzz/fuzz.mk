@@ -14,10 +14,9 @@ FUZZ_CC ?= clang
 FUZZ_CHECKS := -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= manifest store undo crash
-FUZZ_CODE := $(STORE_SOURCES) tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
-	$(filter-out tools/restore/restorer.c tools/restore/main.c tools/restore/process.c tools/restore/session.c \
-	tools/restore/directory.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c)) \
-	tools/respct/record.c tools/respct/show.c tools/respct/place.c tools/respct/backtrace.c
+FUZZ_CODE := $(sort $(filter-out tools/common/report.c $(addprefix tools/restore/,main.c process.c session.c directory.c blob.c), \
+	$(patsubst $(BUILD)/tool/%.o,%.c,$(RESTORE_OBJECTS))) $(TRACK_SOURCES) \
+	$(addprefix tools/respct/,record.c show.c place.c backtrace.c))
 
 FUZZ_FLAGS := -O1 -g -fno-omit-frame-pointer $(FUZZ_CHECKS) $(TOOL_FLAGS) $(if $(LIBDW),-DHAVE_LIBDW)
 
