@@ -101,7 +101,7 @@ static size_t control_room(struct descriptor_table *table, struct descriptor *de
 static ssize_t peek_at(struct descriptor_table *table, struct descriptor *descriptor, size_t limit,
 		       struct peeked *peeked)
 {
-	char address[ADDRESS_ROOM];
+	char address[ADDRESS_ROOM] = {0};
 	union control control;
 	struct iovec part = {.iov_base = table->text.bytes + ADDRESS_ROOM, .iov_len = limit};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
@@ -267,6 +267,9 @@ static int peek(struct descriptor_table *table, struct descriptor *descriptor, s
 		put_part(writer, &peeked, 0, peeked.length, false);
 	else if ((result = put_with_rights(table, descriptor, writer, &peeked, *bytes)) < 0)
 		return result;
+	/* The kernel passes over an empty one that has been looked at before. */
+	if (peeked.length == 0)
+		descriptor->reason = "will be restored without empty messages that wait unread for long";
 	*bytes += peeked.length;
 	*empty = peeked.length == 0 ? *empty + 1 : 0;
 	return *empty < MOST_EMPTY_MESSAGES;

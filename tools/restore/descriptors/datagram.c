@@ -154,7 +154,7 @@ bool restore_fill_elsewhere(struct restoration *restoration, struct entry *entry
 	restore_fill_datagrams(restoration, entry);
 	entry->elsewhere = false;
 	/* A port that the kernel has chosen it takes back here, and BINDTODEVICE with it. */
-	connect(entry->temporary, &nowhere, sizeof(nowhere));
+	(void)connect(entry->temporary, &nowhere, sizeof(nowhere));
 	restore_set_options(entry->temporary, entry);
 	return true;
 }
