@@ -7,7 +7,7 @@ VICTIMS := $(patsubst tests/victims/%.c,$(TESTS)/victims/%,$(wildcard tests/vict
 VICTIM_LIBRARIES := $(patsubst tests/victims/libraries/%.c,$(TESTS)/victims/%.so,$(wildcard tests/victims/libraries/*.c))
 HELPERS := $(patsubst tests/e2e/helpers/%.c,$(TESTS)/helpers/%,$(wildcard tests/e2e/helpers/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(TESTS)/unit/%,$(wildcard tests/unit/test_*.c))
-E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_states crash_runner damage_runner memcached memcached_load property \
+E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_states damage_runner memcached memcached_load property \
 	property_check property_runner)
 
 # What unit tests are about; each takes from it what it needs.
@@ -63,7 +63,7 @@ $(TESTS)/helpers/%: tests/e2e/helpers/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(HELPER_FLAGS) $< -o $@ -lpthread
 
-RUNNERS := $(addprefix $(TESTS)/,crash_runner damage_runner memcached property_runner)
+RUNNERS := $(addprefix $(TESTS)/,damage_runner memcached property_runner)
 $(RUNNERS): $(TESTS)/%: tests/e2e/%.c tests/e2e/harness.c tests/e2e/harness.h \
 		$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o)
 	@mkdir -p $(@D)

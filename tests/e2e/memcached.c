@@ -8,7 +8,7 @@
  * several connections, kills memcached at a random instant meanwhile, restores it and checks every
  * key against what was acknowledged before the restored checkpoint (see memcached_load.c). At the
  * end it is stopped with SIGTERM and must exit as it does by itself. As root, memcached is told to
- * become `nobody`. Last line and exit status as crash_runner's.
+ * become `nobody`. The last line on stdout is "ok NAME (...)" or "FAILED NAME: why"; exit status 0 or 1.
  */
 #include "harness.h"
 

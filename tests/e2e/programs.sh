@@ -1,9 +1,9 @@
 #!/bin/sh
-# Real programs, as the distribution ships them, killed and restored: programs.sh NAME [crash_runner's options].
+# Real programs, as the distribution ships them, killed and restored: programs.sh NAME [arguments of crash.sh].
 #
 # One function for each: program_NAME() says what must be installed, makes its input and runs it. Input is made once for
 # each build, as the same bytes every time. A program works for some seconds undisturbed, and prints what depends on all
-# it did and on nothing else. Exit status: crash_runner's; 77 when the program is not installed.
+# it did and on nothing else. Exit status: that of respct crash; 77 when the program is not installed.
 #
 # shellcheck disable=SC3013 # -nt is known to every sh of Debian
 #
@@ -11,7 +11,8 @@
 # ordinary user can read them.
 set -u
 
-build=${RESPCT_BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
+here=$(cd "$(dirname "$0")" && pwd)
+build=${RESPCT_BUILD:-$here/../../build}
 scripts=$build/tests/programs
 inputs=$build/tests/inputs
 name=$1
@@ -76,11 +77,11 @@ while True:
     break')
 }
 
-# run [crash_runner's options] -- PROGRAM ARGUMENT...
+# run [options of respct crash] -- PROGRAM ARGUMENT...
 run()
 {
 	# shellcheck disable=SC2086 # a list
-	exec "$build/tests/crash_runner" --name "program/$name" ${EXPECTED:+--expect "$EXPECTED/program_$name"} $options "$@"
+	exec "$here/crash.sh" $options --expect "same-output${EXPECTED:+=$EXPECTED/program_$name}" "$@"
 }
 
 # ---- what computes ----
@@ -346,11 +347,11 @@ program_nginx()
 	input text 1
 	free_port
 	sed "s|PORT|$port|; s|ROOT|$inputs|" "$scripts/nginx.conf" >"$inputs/nginx-$port.conf"
-	run --client "python3 $scripts/http_client.py $port $input \$store" -- \
+	run --client "python3 $scripts/http_client.py $port $input \$RESPCT_STORE" -- \
 		nginx -p . -e stderr -c "$inputs/nginx-$port.conf"
 }
 
 # ---- the one that was asked for ----
 
-options="$*"
+options="${*:-program/$name}"
 "program_$name"

@@ -1,7 +1,7 @@
 /*
  * What the victims share. A victim is one small program about one topic; it does a fixed amount
  * of work, finds inconsistencies itself (CHECK), and prints a result that depends on all it did
- * and on nothing else. It is run undisturbed and then killed and restored by crash_runner.
+ * and on nothing else. It is run undisturbed and then killed and restored by `respct crash`.
  *
  * argv[1] scales the work in percent. Exit status: 0, 1 when a check failed, 77 when it cannot
  * run on this machine.

@@ -54,6 +54,8 @@ void children_adopt(void)
 	catch_interrupt(SIGINT);
 	catch_interrupt(SIGTERM);
 	catch_interrupt(SIGHUP);
+	catch_interrupt(SIGQUIT);
+	catch_interrupt(SIGPIPE);
 	fill_standard_descriptors();
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
 		refuse("prctl(PR_SET_CHILD_SUBREAPER): %s", strerror(errno));
@@ -66,14 +68,26 @@ int children_interrupted(void)
 
 char *format_text(const char *format, ...)
 {
+	static struct text {
+		struct text *next;
+		char bytes[];
+	} *texts; /* all there are, so that none counts as lost */
 	va_list arguments;
-	char *text;
+	struct text *text;
+	int length;
 
 	va_start(arguments, format);
-	if (vasprintf(&text, format, arguments) < 0)
-		abort();
+	length = vsnprintf(NULL, 0, format, arguments);
 	va_end(arguments);
-	return text;
+	text = malloc(sizeof(*text) + (size_t)length + 1);
+	if (!text)
+		refuse("out of memory");
+	va_start(arguments, format);
+	vsnprintf(text->bytes, (size_t)length + 1, format, arguments);
+	va_end(arguments);
+	text->next = texts;
+	texts = text;
+	return text->bytes;
 }
 
 int64_t now_ns(void)

@@ -23,7 +23,7 @@ struct launch {
 	char *const *environment; /* NAME=VALUE to add, ending with NULL; NULL: none */
 };
 
-/* Makes the caller adopt orphans, and lets SIGINT, SIGTERM and SIGHUP end it in the next child_wait(). */
+/* Makes the caller adopt orphans, and lets SIGINT, SIGTERM and their like end it in the next child_wait(). */
 void children_adopt(void);
 
 /* The signal that ends the caller, once it has come; else 0. */
@@ -75,7 +75,7 @@ int64_t now_ns(void); /* CLOCK_MONOTONIC */
 /* Reproducible pseudo-random numbers (splitmix64). */
 uint64_t random_next(uint64_t *state);
 
-/* Formats into a buffer of its own. */
+/* Formats into a buffer of its own, which stays for good, as these programs are short. */
 char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Runs `rm -rf path`, `cp -a from to`, silently. */

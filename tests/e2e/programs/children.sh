@@ -31,8 +31,9 @@ for ((i = 1; i <= 120; i++)); do
 	until in_background $i; do
 		lost=$((lost + 1))
 	done
-	cat <<-END
+	read -r line <<-END
 		step $i
 	END
+	echo "$line"
 done
 echo "$lost children lost" >&2

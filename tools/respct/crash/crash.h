@@ -145,6 +145,8 @@ bool crash_shell(struct crash *crash, const char *command, pid_t pid, int *statu
 void crash_start_client(struct crash *crash);
 /* Waits for the client; one that hangs or ends badly is the verdict. */
 void crash_finish_client(struct crash *crash);
+/* The client of a server that a signal is going to end has come to its end when this returns. */
+void crash_end_server(struct crash *crash, pid_t child, int *status);
 /* True when `child` ended before the deadline, *status set. Looks after the client. */
 bool crash_wait(struct crash *crash, pid_t child, int64_t deadline_ns, int *status);
 int64_t crash_watchdog(const struct crash *crash);

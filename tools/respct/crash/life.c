@@ -312,12 +312,24 @@ static enum life_end kill_at_instant(const struct life *life, int64_t from_ns)
 	return judge_kill(crash, life->restored, how);
 }
 
+/* Waits for the client. A program that ends before that, and before its signal, is no server. */
+void crash_end_server(struct crash *crash, pid_t child, int *status)
+{
+	int64_t deadline = crash_watchdog(crash);
+	do {
+		if (crash_wait(crash, child, now_ns() + (crash->client != 0 ? 50 * MILLISECOND : 0), status))
+			crash_fail(crash, "it ended by itself (%s), and was not to before --end", status_text(*status));
+		if (now_ns() > deadline)
+			crash_fail_hung(crash, "the client");
+	} while (crash->client != 0);
+}
+
 static enum life_end let_end(const struct life *life)
 {
 	struct crash *crash = life->crash;
 	pid_t pid;
 	if (crash->options.end_signal != 0) {
-		crash_finish_client(crash);
+		crash_end_server(crash, life->child, life->status);
 		if (wait_for_pid(crash, life->child, &pid, life->status))
 			return ended(life);
 		crash_note(crash, "signal %d to %d", crash->options.end_signal, pid);

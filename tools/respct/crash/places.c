@@ -133,7 +133,6 @@ int crash_open_output(const struct crash *crash, const char *name)
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		refuse("%s: %s", path, strerror(errno));
-	free(path);
 	return fd;
 }
 
@@ -161,11 +160,9 @@ const char *crash_keep_evidence(struct crash *crash)
 		return crash->work;
 	}
 	char *directory = format_text("%s/%s-%lu", crash->options.keep, crash->name, (unsigned long)crash->options.seed);
-	for (int i = 2; access(directory, F_OK) == 0; i++) {
-		free(directory);
+	for (int i = 2; access(directory, F_OK) == 0; i++)
 		directory = format_text("%s/%s-%lu.%d", crash->options.keep, crash->name,
 					(unsigned long)crash->options.seed, i);
-	}
 	copy_tree(crash->work, directory);
 	return directory;
 }

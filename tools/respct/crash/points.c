@@ -183,6 +183,8 @@ void crash_fail(struct crash *crash, const char *format, ...)
 	printf("1..%zu\n", crash->point_count);
 	fflush(stdout);
 	write_report(crash, tail);
+	free(tail);
+	free(again);
 	clear_live_line();
 	report("%s: %s; after %u of %u kills, seed %lu, see %s", crash->name, problem, crash->kills_done,
 	       crash->options.kills, (unsigned long)crash->options.seed, evidence);

@@ -41,7 +41,6 @@ static void judge_output(struct crash *crash)
 			copy_tree(crash->expected.output, crash_path(crash, "expected"));
 		crash_fail(crash, "the output differs from that of the undisturbed run, from line %ld on", line);
 	}
-	free(output);
 }
 
 static void judge_store(struct crash *crash, int status)
@@ -154,13 +153,20 @@ void crash_run_all(struct crash *crash)
 	}
 }
 
+static void note_command_line(struct crash *crash)
+{
+	char *line = crash_command_line(crash);
+	crash_note(crash, "%s", line);
+	free(line);
+}
+
 int command_crash(int argc, char **argv)
 {
 	static struct crash crash;
 	crash_parse_options(&crash.options, argc, argv);
 	children_adopt();
 	crash_make_places(&crash);
-	crash_note(&crash, "%s", crash_command_line(&crash));
+	note_command_line(&crash);
 	crash_run_undisturbed(&crash);
 	crash_run_all(&crash);
 	crash_points_end(&crash);

@@ -5,7 +5,7 @@
  * make it at the same time.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -22,9 +22,7 @@ static bool read_kept(struct crash *crash)
 	const char *path = crash->options.expected;
 	if (path == NULL)
 		return false;
-	char *status_path = format_text("%s.status", path);
-	FILE *file = fopen(status_path, "re");
-	free(status_path);
+	FILE *file = fopen(format_text("%s.status", path), "re");
 	if (file == NULL)
 		return false;
 	int fields = fscanf(file, "%d %d", &expected->status, &expected->duration_ms); // NOLINT(cert-err34-c)
@@ -81,7 +79,7 @@ void crash_run_undisturbed(struct crash *crash)
 	close(output);
 	crash_start_client(crash);
 	if (crash->options.end_signal != 0) {
-		crash_finish_client(crash);
+		crash_end_server(crash, child, &status);
 		kill(child, crash->options.end_signal);
 	}
 	if (!crash_wait(crash, child, crash_watchdog(crash), &status))
