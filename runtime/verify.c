@@ -56,6 +56,7 @@ static bool others_may_write(const struct engine *engine, const struct region *r
 /*
  * Zeros are what a restore puts where nothing is stored. Where the page of zeros cannot be told from others, a page of
  * zeros that is shared with a child passes for it, until the child ends or writes, which it may while we are parked.
+ * And where nothing is registered, the kernel may at any time put a huge page in the place of holes (khugepaged).
  */
 static bool is_as_good_as_absent(const struct engine *engine, const struct region *region)
 {
