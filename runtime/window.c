@@ -1,4 +1,7 @@
-/* Addresses are handed out in order; after the end of a part, its free addresses are found again. */
+/*
+ * Addresses are handed out in order; after the end of a part, its free addresses are found again. What
+ * finds no place there is placed by the kernel.
+ */
 #include "window.h"
 
 #include <errno.h>
@@ -8,6 +11,11 @@
 #include "sys.h"
 
 #define HUGE_PAGE (2UL << 20)
+
+/* A block of more than one piece of its part would soon fill that: reservations have any size. */
+#define PIECES 16
+/* A part that has come round may be full. */
+#define MAX_ATTEMPTS 256
 
 struct part {
 	uintptr_t base, end;
@@ -34,18 +42,38 @@ static uintptr_t take(struct part *part, size_t length)
 	return start;
 }
 
+/* Where the kernel likes, but not around the runtime's own area: of that it knows only what is mapped now. */
+static void *map_elsewhere(size_t length, int prot, int flags)
+{
+	void *block = rt_sys_mmap(NULL, length, prot, flags, -1, 0);
+	if (rt_is_error(block) || (uintptr_t)block >= RT_RESTORER_END ||
+	    (uintptr_t)block + length <= RT_THREADS_BASE)
+		return block;
+	rt_sys_munmap(block, length);
+	return (void *)(intptr_t)-ENOMEM;
+}
+
+static void *map_in(struct part *part, size_t length, size_t bytes, int prot, int flags)
+{
+	if (bytes > (part->end - part->base) / PIECES)
+		return map_elsewhere(length, prot, flags);
+	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+		void *block =
+			rt_sys_mmap((void *)take(part, bytes), length, prot, flags | MAP_FIXED_NOREPLACE, -1, 0);
+		if ((intptr_t)block != -EEXIST)
+			return block;
+	}
+	return map_elsewhere(length, prot, flags);
+}
+
 void *rt_window_map(enum rt_window_part which, size_t length, int prot, int flags)
 {
-	struct part *part = &parts[which];
 	size_t bytes = RT_PAGE_ALIGN_UP(length);
-	if (length == 0 || bytes == 0 || bytes > part->end - part->base) {
+	if (length == 0 || bytes == 0 || bytes > RT_USER_END) {
 		errno = length == 0 ? EINVAL : ENOMEM;
 		return MAP_FAILED;
 	}
-	void *block;
-	do {
-		block = rt_sys_mmap((void *)take(part, bytes), length, prot, flags | MAP_FIXED_NOREPLACE, -1, 0);
-	} while ((intptr_t)block == -EEXIST);
+	void *block = map_in(&parts[which], length, bytes, prot, flags);
 	if (!rt_is_error(block)) {
 		rt_new_mapping(block, bytes);
 		return block;
