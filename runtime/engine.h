@@ -47,6 +47,7 @@ struct timer_samples {
 	int64_t *values_ns;
 	size_t count, capacity;
 	size_t next; /* of the second reading */
+	int64_t second_ns; /* CLOCK_MONOTONIC when that began */
 };
 
 /* Signals taken off the queues in this stop. */

@@ -28,7 +28,7 @@ enum manifest_kind {
 	MANIFEST_LIMIT = 9,      /* struct manifest_limit: one resource limit */
 	MANIFEST_GROUPS = 10,    /* supplementary groups: array of uint32_t */
 	MANIFEST_CHILD = 11,     /* struct manifest_child, one per child not yet waited for */
-	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, ascending by id */
+	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, in the kernel's order */
 	MANIFEST_QUEUED_SIGNAL = 13, /* struct manifest_queued_signal, in the order of their receipt */
 	MANIFEST_SEGMENT = 14,     /* struct manifest_segment, one per attached System V segment */
 	MANIFEST_UNDO = 15,        /* struct manifest_undo: what leads files back to this checkpoint */

@@ -112,10 +112,23 @@ static void put_back_one(const struct manifest_queued_signal *entry)
 		rt_sys_tgkill(rt_root.pid, entry->tid, entry->number);
 }
 
-static void put_back(const struct engine *engine)
+/*
+ * What has come in since, from a timer or another process, is taken too, or it would be ahead of what is older. The
+ * caller's own signals were taken before; of those of the process, only tgkill() says that it meant the caller.
+ */
+static int put_back(struct engine *engine)
 {
+	size_t taken = engine->pending.count;
+	int result = take_pending(engine, 0);
+	for (size_t i = taken; i < engine->pending.count; i++) {
+		siginfo_t info;
+		memcpy(&info, engine->pending.entries[i].info, sizeof(info));
+		if (info.si_code == SI_TKILL)
+			engine->pending.entries[i].tid = rt_sys_gettid();
+	}
 	for (size_t i = 0; i < engine->pending.count; i++)
 		put_back_one(&engine->pending.entries[i]);
+	return result;
 }
 
 /* ---- commands to parked threads ---- */
@@ -125,7 +138,7 @@ void rt_thread_obey(struct engine *engine)
 	if (engine->command == COMMAND_TAKE_SIGNALS)
 		engine->command_result = take_pending(engine, rt_sys_gettid());
 	else
-		put_back(engine);
+		engine->command_result = put_back(engine);
 	__atomic_store_n(&engine->commanded, 0, __ATOMIC_RELEASE);
 }
 
@@ -195,11 +208,8 @@ int rt_capture_signals(struct engine *engine)
 		return 0;
 	result = take_all(engine);
 	const struct stopped_thread *main = main_thread(engine);
-	if (main != NULL)
-		command_thread(engine, main, COMMAND_PUT_BACK_SIGNALS);
-	else
-		put_back(engine);
-	return result;
+	int put = main ? command_thread(engine, main, COMMAND_PUT_BACK_SIGNALS) : put_back(engine);
+	return result < 0 ? result : put;
 }
 
 bool rt_expiry_was_taken(const struct engine *engine, int timer)

@@ -6,7 +6,8 @@
  *
  * Timers run on while the threads stand. So that an expiry is captured once, as a pending signal or as
  * time left, the time left is read twice: before the look at the signals (rt_sample_timers) and after.
- * Expired between the two and not among the signals: it will expire at once in the restored process.
+ * Expired between the two and not among the signals: it will expire at once in the restored process. What
+ * is left is as of the beginning of the second reading, for all timers: they expire in their order.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,9 +18,11 @@
 #include "engine.h"
 #include "memory.h"
 #include "sys.h"
+#include "wait.h"
 
 #define NS_PER_S 1000000000L
 #define FIRST_TIMERS 512
+#define AT_ONCE_SHIFT 16 /* time left before, so much shortened: the order of timers that expire at once */
 
 /* What is left now, given what was left before the look at the signals; in any unit. */
 static int64_t time_left(int64_t before, int64_t now, int64_t interval, bool signalled)
@@ -27,7 +30,13 @@ static int64_t time_left(int64_t before, int64_t now, int64_t interval, bool sig
 	bool expired = now == 0 || now > before;
 	if (signalled || before == 0 || !expired)
 		return now == 0 && signalled ? interval : now == 0 && interval != 0 ? 1 : now;
-	return 1;
+	return 1 + (before >> AT_ONCE_SHIFT);
+}
+
+/* Whether a clock runs while the threads stand. */
+static bool is_wall_clock(int clock)
+{
+	return clock >= 0 && clock != CLOCK_PROCESS_CPUTIME_ID && clock != CLOCK_THREAD_CPUTIME_ID;
 }
 
 static int64_t microseconds(struct timeval time)
@@ -136,8 +145,11 @@ static const char *write_posix_timer(struct engine *engine, const char *text, st
 	bool signalled = write_pending_expiry(engine, &record, writer);
 	if (rt_syscall(SYS_timer_gettime, record.id, &setting) == 0) {
 		int64_t before = engine->timer_samples.values_ns[engine->timer_samples.next];
+		int64_t now = nanoseconds(setting.it_value);
 		record.interval_ns = nanoseconds(setting.it_interval);
-		record.value_ns = time_left(before, nanoseconds(setting.it_value), record.interval_ns, signalled);
+		record.value_ns = time_left(before, now, record.interval_ns, signalled);
+		if (now > 0 && record.value_ns == now && is_wall_clock(record.clock))
+			record.value_ns += rt_monotonic_ns() - engine->timer_samples.second_ns;
 	}
 	engine->timer_samples.next++;
 	rt_manifest_add(writer, MANIFEST_POSIX_TIMER, &record, sizeof(record));
@@ -210,6 +222,7 @@ int rt_capture_timers(struct engine *engine, struct manifest_writer *writer)
 	for (uint32_t which = ITIMER_REAL; which <= ITIMER_PROF; which++)
 		write_interval_timer(engine, which, writer);
 	engine->timer_samples.next = 0;
+	engine->timer_samples.second_ns = rt_monotonic_ns();
 	return walk_posix_timers(engine, writer, write_posix_timer);
 }
 

@@ -302,6 +302,20 @@ static uint32_t count_loads(const struct image *image)
 	return count + PLAN_MAX_VDSO_PAGES + image->region_count + (uint32_t)(image->status.page_count * RT_PAGE_SIZE / LOAD_LIMIT) + 1;
 }
 
+static int compare_timers(const void *one, const void *other)
+{
+	const struct manifest_posix_timer *a = one, *b = other;
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+/* Ascending by number, as the restorer makes them; the kernel lists the last one first. */
+static void plan_posix_timers(const struct image *image, struct plan *plan)
+{
+	COPY_RECORDS(MANIFEST_POSIX_TIMER, plan->posix_timers, plan->posix_timer_count);
+	if (plan->posix_timer_count > 0)
+		qsort(plan->posix_timers, plan->posix_timer_count, sizeof(plan->posix_timers[0]), compare_timers);
+}
+
 static uint32_t count_objects(void)
 {
 	uint32_t count = 0;
@@ -362,7 +376,7 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	COPY_RECORDS(MANIFEST_SIGNAL, plan->signals, plan->signal_count);
 	COPY_RECORDS(MANIFEST_TIMER, plan->timers, plan->timer_count);
 	COPY_RECORDS(MANIFEST_LIMIT, plan->limits, plan->limit_count);
-	COPY_RECORDS(MANIFEST_POSIX_TIMER, plan->posix_timers, plan->posix_timer_count);
+	plan_posix_timers(image, plan);
 	COPY_RECORDS(MANIFEST_CHILD, plan->children, plan->child_count);
 	COPY_RECORDS(MANIFEST_QUEUED_SIGNAL, plan->queued_signals, plan->queued_signal_count);
 	return plan;

@@ -340,7 +340,7 @@ static void set_timers(const struct plan *plan)
 
 /*
  * Creates a timer under its old number: at once where the kernel can (Linux 6.15), else by creating
- * timers until the number comes up, which it does in ascending order.
+ * timers until the number comes up, which it does in ascending order: so do the timers of the plan.
  */
 static void make_posix_timer(const struct manifest_posix_timer *timer)
 {
@@ -362,14 +362,55 @@ static void make_posix_timer(const struct manifest_posix_timer *timer)
 	}
 	if (id != timer->id)
 		fail("creating a timer with its old number", (uint64_t)timer->id, -EEXIST);
+}
+
+static int64_t monotonic_ns(void)
+{
+	struct timespec now;
+	rt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+/* Starts a timer that had `value_ns` left some time ago. */
+static void start_posix_timer(const struct manifest_posix_timer *timer, int64_t ago_ns)
+{
+	bool cpu_time = timer->clock < 0 || timer->clock == CLOCK_PROCESS_CPUTIME_ID ||
+			timer->clock == CLOCK_THREAD_CPUTIME_ID;
+	int64_t left = cpu_time ? timer->value_ns : timer->value_ns - ago_ns;
+	/* Expired, and its signal is lost with the process: it comes at once. */
+	if (left <= 0 && (timer->value_ns != 0 || timer->interval_ns != 0))
+		left = 1;
 	struct itimerspec setting = {
-		.it_value = {timer->value_ns / 1000000000, timer->value_ns % 1000000000},
+		.it_value = {left / 1000000000, left % 1000000000},
 		.it_interval = {timer->interval_ns / 1000000000, timer->interval_ns % 1000000000},
 	};
-	/* Expired, and its signal is lost with the process: it comes at once. */
-	if (timer->value_ns == 0 && timer->interval_ns != 0)
-		setting.it_value.tv_nsec = 1;
 	rt_syscall(SYS_timer_settime, timer->id, 0, &setting, NULL);
+}
+
+static bool expires_before(const struct manifest_posix_timer *one, const struct manifest_posix_timer *other)
+{
+	return one->value_ns < other->value_ns || (one->value_ns == other->value_ns && one < other);
+}
+
+/* The timer that expires next after `last` (NULL: first of all), NULL: none. */
+static const struct manifest_posix_timer *next_expiry(const struct plan *plan, const struct manifest_posix_timer *last)
+{
+	const struct manifest_posix_timer *next = NULL;
+	for (uint32_t i = 0; i < plan->posix_timer_count; i++) {
+		const struct manifest_posix_timer *timer = &plan->posix_timers[i];
+		if ((last == NULL || expires_before(last, timer)) && (next == NULL || expires_before(timer, next)))
+			next = timer;
+	}
+	return next;
+}
+
+/* In the order in which they expire, so that a delay in between leaves it as it is. */
+static void start_posix_timers(const struct plan *plan)
+{
+	int64_t begin = monotonic_ns();
+	const struct manifest_posix_timer *timer = NULL;
+	while ((timer = next_expiry(plan, timer)) != NULL)
+		start_posix_timer(timer, monotonic_ns() - begin);
 }
 
 static void make_posix_timers(const struct plan *plan)
@@ -380,6 +421,7 @@ static void make_posix_timers(const struct plan *plan)
 	for (uint32_t i = 0; i < plan->posix_timer_count; i++)
 		make_posix_timer(&plan->posix_timers[i]);
 	rt_syscall(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 0, 0, 0, 0);
+	start_posix_timers(plan);
 }
 
 /* All threads still block all signals, so they stay pending. */

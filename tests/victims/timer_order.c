@@ -1,0 +1,49 @@
+/* Timers that share a signal, which is blocked, expire one after the other, some of them while a checkpoint looks at
+ * what is pending: their signals are received once each, in the order of their expiry. */
+#include <signal.h>
+#include <time.h>
+
+#include "victim.h"
+
+#define TIMERS 20
+#define APART_MS 4
+
+static timer_t start_timer(int number, int value)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = number, .sigev_value.sival_int = value};
+	struct itimerspec setting = {.it_value.tv_nsec = (value + 1) * APART_MS * MILLISECOND};
+	timer_t timer;
+
+	CHECK_EQUAL(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+	CHECK_EQUAL(timer_settime(timer, 0, &setting, NULL), 0);
+	return timer;
+}
+
+int main(int argc, char **argv)
+{
+	long rounds = victim_work(argc, argv, 25), round, received = 0;
+	int number = SIGRTMIN + 6, i;
+	struct timespec none = {0, 0};
+	timer_t timers[TIMERS];
+	siginfo_t info;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	CHECK_EQUAL(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	for (round = 0; round < rounds; round++) {
+		for (i = 0; i < TIMERS; i++)
+			timers[i] = start_timer(number, i);
+		usleep((TIMERS + 2) * APART_MS * 1000);
+		for (i = 0; i < TIMERS; i++) {
+			CHECK_EQUAL(sigwaitinfo(&set, &info), number);
+			CHECK_EQUAL(info.si_code, SI_TIMER);
+			CHECK_EQUAL(info.si_value.sival_int, i);
+			CHECK_EQUAL(timer_delete(timers[i]), 0);
+			received++;
+		}
+		CHECK_EQUAL(sigtimedwait(&set, &info, &none), -1);
+	}
+	printf("timer_order: %ld\n", received);
+	return 0;
+}
