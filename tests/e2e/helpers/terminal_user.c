@@ -30,6 +30,15 @@ static void say(const char *text)
 		_exit(9);
 }
 
+/* Forgets it first: who reads the text may have the signal sent again at once. */
+static void say_once(volatile sig_atomic_t *happened, const char *text)
+{
+	if (!*happened)
+		return;
+	*happened = 0;
+	say(text);
+}
+
 static bool modes_are_kept(void)
 {
 	struct termios settings;
@@ -50,12 +59,8 @@ int main(void)
 	while (!interrupted) {
 		say("ready\n");
 		usleep(50000);
-		if (continued)
-			say("continued\n");
-		continued = 0;
-		if (resized)
-			say("resized\n");
-		resized = 0;
+		say_once(&continued, "continued\n");
+		say_once(&resized, "resized\n");
 	}
 	say(modes_are_kept() ? "modes kept\n" : "modes lost\n");
 	say(getpgrp() == group && (group != getpid() || tcgetpgrp(0) == group) ? "group kept\n" : "group lost\n");
