@@ -400,10 +400,13 @@ static void keep_sample(pid_t pid)
 
 	if (!measure_take(pid, store, view.pages, &sample))
 		return;
-	samples = realloc(samples, (size_t)(sample_count + 1) * sizeof(*samples));
-	if (!samples)
-		refuse("out of memory");
-	samples[sample_count++] = sample;
+	/* Lives are compared with lives: the first one of a program was not restored. */
+	if (epoch > 0) {
+		samples = realloc(samples, (size_t)(sample_count + 1) * sizeof(*samples));
+		if (!samples)
+			refuse("out of memory");
+		samples[sample_count++] = sample;
+	}
 	fprintf(record, "%.3f\t%s\t%d\t%llu", (double)time(NULL), name, kills,
 		(unsigned long long)view.epoch);
 	for (i = 0; i < MEASURES; i++)
