@@ -93,7 +93,6 @@ struct store {
 	struct chunk_slab *slabs;
 	uint64_t chunk_count;
 	uint64_t chunk_limit; /* 0: none; while recovering, what the size of the files justifies */
-	uint64_t tail_limit;  /* likewise, of the bytes of a tail; 0: none */
 	uint64_t page_count;  /* in the image as it is now */
 	struct chunk *epoch_chunks;
 	struct chunk *unsettled_chunks;

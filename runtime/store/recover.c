@@ -40,8 +40,7 @@ static void limit_chunks(struct store *store)
 	uint64_t bytes = status.bytes_on_media;
 	if (bytes > 1UL << 48)
 		bytes = 1UL << 48;
-	store->tail_limit = CHUNK_MEMORY_MIN + CHUNK_MEMORY_PER_BYTE * bytes;
-	store->chunk_limit = store->tail_limit / sizeof(struct chunk);
+	store->chunk_limit = (CHUNK_MEMORY_MIN + CHUNK_MEMORY_PER_BYTE * bytes) / sizeof(struct chunk);
 }
 
 /* ---- home and index ---- */
@@ -165,7 +164,7 @@ int rt_store_verify_tail(struct store *store, const struct tail_link *link, stru
 	    link->offset > store->log.size || link->length > store->log.size - link->offset)
 		return rt_store_damaged("log: a tail lies outside");
 	/* A file may be a hole as large as a tail says it is. */
-	if (store->tail_limit != 0 && link->length > store->tail_limit)
+	if (store->chunk_limit != 0 && link->length / sizeof(struct chunk) > store->chunk_limit)
 		return rt_store_damaged("log: a tail of %lu bytes, most of them missing", link->length);
 	uint64_t hash;
 	int error = hash_tail(store, link, &hash);
@@ -343,7 +342,7 @@ int rt_store_recover(struct store *store)
 	if (store->page_count != store->record.page_count)
 		return rt_store_damaged("holds %lu pages instead of %lu", store->page_count,
 					store->record.page_count);
-	store->chunk_limit = store->tail_limit = 0;
+	store->chunk_limit = 0;
 	store->log_end = store->log_cursor =
 		RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
 	error = rt_persist_map(&store->log, 0, store->log_end);

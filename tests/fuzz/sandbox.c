@@ -362,8 +362,11 @@ __attribute__((no_sanitize("address", "undefined"))) void sandbox_run(void (*use
 	pid_t child = vfork();
 	if (child == 0)
 		try_input(use, input, size);
-	if (child < 0 || waitpid(child, &status, 0) != child)
+	if (child < 0)
 		return;
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR) /* libFuzzer has a timer */
+			abort();
 	if (__sanitizer_set_report_fd != NULL)
 		__sanitizer_set_report_fd((void *)(uintptr_t)STDERR_FILENO);
 	free_blocks();
