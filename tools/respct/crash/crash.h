@@ -48,6 +48,8 @@ struct crash_options {
 	char **arguments;
 };
 
+#define STEP_SIZE 64 /* bytes of a fail point's name with action and count */
+
 /* What is done to one life. */
 enum kill_kind {
 	KILL_RANDOM,  /* at an instant after it has committed a checkpoint */
@@ -61,7 +63,7 @@ struct planned_kill {
 	enum kill_kind kind;
 	double instant;      /* 0..1 of the time there is for it */
 	double second;       /* 0..1, for a second choice */
-	char step[64];       /* what RESPCT_FAIL is to be, for the last two kinds; "" for others */
+	char step[STEP_SIZE]; /* what RESPCT_FAIL is to be, for the last two kinds; "" for others */
 };
 
 /* What the end of a run must be like. */

@@ -361,7 +361,7 @@ static bool check(const struct life *life)
 static pid_t start_life(struct crash *crash, bool restored, const struct planned_kill *planned)
 {
 	const struct crash_options *options = &crash->options;
-	char self[PATH_MAX - 32], restore[PATH_MAX], fail[sizeof(RT_FAIL_VARIABLE) + sizeof(planned->step)];
+	char self[PATH_MAX - 32], restore[PATH_MAX], fail[sizeof(RT_FAIL_VARIABLE) + STEP_SIZE];
 	char *arguments[16 + options->argument_count], *environment[3] = {NULL};
 	int next = 0, output = crash->error_pipe[1]; /* a restored one has its own stdout */
 	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
