@@ -1307,7 +1307,8 @@ test_crash_ci_job()
 {
 	command -v xz >/dev/null && command -v redis-cli >/dev/null || skip "needs xz and redis-server"
 	sed -n '/- name: crash$/,/- uses:/p' "$demo/ci/github.yml" |
-		sed -n '/run: |/,/- uses:/p' | sed '1d; $d; s/--kills [0-9]*/--kills 2/; s/seq 1000000/seq 300000/' >script
+		sed -n '/run: |/,/- uses:/p' | sed '1d; $d; s/--kills [0-9]*/--kills 2/; s/seq 1000000/seq 300000/' |
+		sed "s/7379/$((10000 + $$ % 20000))/g" >script # another test may have the port
 	[ "$(grep -c 'respct crash' script)" -eq 2 ] || fail "the job's script: $(cat script)"
 	mkdir respct
 	ln -s "$build" respct/build
