@@ -201,6 +201,12 @@ program_java()
 	run -- java -cp "$inputs" Work
 }
 
+program_sbcl()
+{
+	needs sbcl
+	run -- sbcl --script "$scripts/threads.lisp"
+}
+
 # ---- python ----
 
 program_python_threads()
