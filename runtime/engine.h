@@ -262,10 +262,10 @@ int rt_capture_timers(struct engine *engine, struct manifest_writer *writer);
 
 /* ---- capture/credentials.c ---- */
 
-/* Before the stop: reads the main thread's credentials. 0 or -errno. */
+/* Before the stop: room for the main thread's credentials. 0 or -errno. */
 int rt_credentials_prepare(struct engine *engine);
 
-/* In the stop: the same again if they have changed since; then takes them over. */
+/* In the stop: reads the main thread's credentials, and takes them over. 0 or -errno. */
 int rt_credentials_follow(struct engine *engine);
 
 /* After the resume: says what will be missing, once. */

@@ -154,7 +154,6 @@ void rt_credentials_set_capabilities(const struct rt_credentials *credentials)
 
 static void refresh_main_thread(struct rt_thread *thread)
 {
-	rt_credentials_read(&thread->credentials);
 	thread->secure_bits = (uint32_t)rt_syscall(SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
 	rt_syscall(SYS_prctl, PR_GET_PDEATHSIG, &thread->parent_death_signal, 0, 0, 0);
 }

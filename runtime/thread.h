@@ -48,7 +48,6 @@ struct rt_thread {
 	stack_t alternate_stack;
 	uint64_t timer_slack; /* nanoseconds */
 	/* of the main thread only: */
-	struct rt_credentials credentials;
 	uint32_t secure_bits;
 	int32_t parent_death_signal;
 	char name[16];

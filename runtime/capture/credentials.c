@@ -5,9 +5,8 @@
  * the checkpoint thread takes over what the main thread has, so that no thread of a daemon that has
  * given up its privileges still has them. What it needs from then on it has open.
  *
- * The main thread's are read from its status in /proc, before the stop. In the stop they are compared
- * with what the thread itself noted when it parked, read again if they have changed meanwhile, and taken
- * over if they are not ours.
+ * The main thread's are read from its status in /proc, in the stop (a few microseconds): read before, they might
+ * have changed since. They are taken over if they are not ours.
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -32,7 +31,6 @@ struct process_credentials {
 	size_t group_count;
 	uint64_t no_new_privs, seccomp;
 	bool told_seccomp;
-	bool differ; /* from those of the checkpoint thread */
 	char text[TEXT_SIZE];
 };
 
@@ -159,27 +157,17 @@ static bool are_ours(const struct process_credentials *credentials)
 	return memcmp(&own, &credentials->main, sizeof(own)) == 0 && !groups_differ(credentials);
 }
 
-static int look(struct engine *engine)
-{
-	int result = read_status(engine);
-	engine->credentials->differ = result == 0 && !are_ours(engine->credentials);
-	return result;
-}
-
 int rt_credentials_prepare(struct engine *engine)
 {
 	if (engine->credentials == NULL)
 		engine->credentials = rt_memory_map(sizeof(*engine->credentials));
-	return engine->credentials == NULL ? -ENOMEM : look(engine);
+	return engine->credentials == NULL ? -ENOMEM : 0;
 }
 
 int rt_credentials_follow(struct engine *engine)
 {
-	const struct rt_thread *main = rt_thread_find(rt_root.pid);
-	int result = 0;
-	if (main != NULL && memcmp(&main->credentials, &engine->credentials->main, sizeof(main->credentials)) != 0)
-		result = look(engine);
-	if (result == 0 && engine->credentials->differ)
+	int result = read_status(engine);
+	if (result == 0 && !are_ours(engine->credentials))
 		take_over(engine->credentials);
 	return result;
 }
