@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "arch/x86_64/context.h"
+#include "bus.h"
 #include "engine.h"
 #include "fail.h"
 #include "layout.h"
@@ -205,11 +206,23 @@ static void say_unprotected(struct engine *engine, int error)
 	char last[128];
 	const char *why = rt_error_text(error);
 	describe_last_checkpoint(engine, last, sizeof(last));
+	if (error == -ESTALE)
+		rt_format(last, sizeof(last), "nothing can be restored");
+	else if (error == -EBADMSG)
+		rt_format(last, sizeof(last), "the last checkpoint is lost");
 	if (rt_root.root_changed)
 		why = "the program has changed its root directory";
 	else if (error == -ENOMEM && rt_memory_is_limited())
 		why = "the program's limit of memory (ulimit -v, ulimit -d) leaves no room for protection";
 	rt_say("%s: %s: running unprotected; %s", rt_root.directory, why, last);
+}
+
+/* Nobody can find the store any more. It has been removed by somebody who knew why: it is not made again. */
+static void leave_store(struct engine *engine)
+{
+	engine->removed = true;
+	rt_undo_give_up(engine);
+	rt_store_give_up(engine->store);
 }
 
 /* Tried again soon, then less and less often. */
@@ -222,6 +235,8 @@ static void suspend_protection(struct engine *engine, int error)
 	if (engine->suspended)
 		return;
 	engine->suspended = true;
+	if (error == -ESTALE)
+		leave_store(engine);
 	engine->statistics.suspended = (uint32_t)-error;
 	write_statistics(engine);
 	say_unprotected(engine, error);
@@ -274,11 +289,29 @@ static bool is_full(int error)
 	return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
 }
 
+/* A store that was damaged under our hands is made anew, and so is all that is in it; first it is said. */
+static int look_at_store(struct engine *engine)
+{
+	int result = rt_store_look(engine->store);
+	if (result == 0)
+		result = rt_undo_look(engine);
+	if (result != -EBADMSG || !engine->suspended)
+		return result;
+	engine->recapture = true;
+	engine->vdso_stored = false;
+	result = rt_store_start_over(engine->store);
+	return result < 0 ? result : rt_undo_start_over(engine);
+}
+
 static int try_checkpoint(struct engine *engine)
 {
 	int result;
 	if (rt_root.root_changed)
 		return -EXDEV;
+	if (engine->removed)
+		return -ESTALE;
+	if ((result = look_at_store(engine)) < 0)
+		return result;
 	/* What failed may be the move home: until that succeeds, the log must not get longer. */
 	if (engine->suspended && (result = rt_store_settle(engine->store, true)) < 0)
 		return result;
@@ -293,6 +326,7 @@ static int try_checkpoint(struct engine *engine)
 static int run_checkpoint(struct engine *engine)
 {
 	drop_restorer(engine);
+	rt_bus_unblock(engine);
 	int result = try_checkpoint(engine);
 	if (result == -ESRCH) {
 		end_with_program(engine);
@@ -353,6 +387,8 @@ static void checkpoint_thread(void *argument)
 {
 	struct engine *engine = argument;
 	engine->tid = rt_sys_gettid();
+	engine->bus_blocked = true; /* as everything is */
+	rt_bus_unblock(engine);
 	engine->start_result = rt_engine_open_descriptor_table(engine);
 	__atomic_store_n(&engine->ready, 1, __ATOMIC_RELEASE);
 	wake(&engine->ready);

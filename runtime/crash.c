@@ -18,6 +18,7 @@
 #include <ucontext.h>
 
 #include "arch/x86_64/context.h"
+#include "bus.h"
 #include "engine.h"
 #include "hidden.h"
 #include "memory.h"
@@ -370,6 +371,8 @@ static void raise_again(int signal, siginfo_t *info, ucontext_t *context)
 
 void rt_crash_handle(int signal, siginfo_t *info, void *context)
 {
+	if (signal == SIGBUS && rt_bus_take(info, context))
+		return;
 	/* While an exec is under way or the process has ended, there is nothing to come back to. */
 	if (rt_is_protected() && !__atomic_load_n(&rt_root.engine->stop, __ATOMIC_ACQUIRE))
 		record_once(rt_root.engine, info, context);

@@ -133,6 +133,8 @@ struct engine {
 	struct advice_table guards; /* guard regions, as of this stop */
 	bool suspended;     /* the store fails: running unprotected since the last commit */
 	int64_t retry_ns;   /* how long until the next attempt */
+	bool removed;       /* the store's files have no name any more: there is nothing to try */
+	bool bus_blocked;   /* the checkpoint thread blocks SIGBUS, too */
 	bool recapture;     /* what changed since the last commit is not known: compare all pages */
 	bool postponed;     /* a thread is to leave the vDSO before it is captured */
 	bool advice_read; /* has been looked at */

@@ -200,6 +200,8 @@ const char *rt_error_text(int error)
 		return "busy";
 	case EFAULT:
 		return "bad address";
+	case ESTALE:
+		return "it has been removed";
 	case EBADMSG:
 		return "damaged data";
 	default:

@@ -307,13 +307,15 @@ void rt_finish(int wait_status)
 void rt_end_store(struct engine *engine, int wait_status)
 {
 	rt_fail(RT_FAIL_END_BEGIN);
-	int result = rt_store_set_ended(engine->store, wait_status);
+	int result = engine->removed ? 0 : rt_store_set_ended(engine->store, wait_status);
 	if (result < 0)
 		rt_say("%s: %s: it cannot be noted that the program has ended: the last checkpoint stays", rt_root.directory,
 		       rt_error_text(result));
 	char path[PATH_MAX + 8];
 	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
-	rt_syscall(SYS_unlink, path);
+	/* In a directory of the same name there may be another store by now. */
+	if (!engine->removed)
+		rt_syscall(SYS_unlink, path);
 	rt_fail(RT_FAIL_END_DONE);
 }
 

@@ -59,6 +59,7 @@ struct rt_local {
 	struct rt_thread *thread;
 	/* A call that never restarts after a signal and whose timeout is relative: see wait.h. */
 	struct rt_wait *wait;
+	bool saving; /* in a section of undo.h */
 };
 
 extern __thread struct rt_local rt_local;

@@ -11,6 +11,7 @@
 #include <linux/close_range.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@
 #include "store/internal.h"
 #include "store/undo_log.h"
 #include "sys.h"
+#include "thread.h"
 
 #define SEEN_FILES 4096 /* a power of two */
 #define SEEN_PROBES 8
@@ -82,10 +84,12 @@ static void unlock(struct rt_undo *undo)
 /* The engine may be another one, after a restore, until signals are blocked. */
 static struct rt_undo *begin(struct rt_undo_section *section)
 {
-	uint64_t all = ~0UL;
+	/* SIGBUS tells that the log has been cut short: see bus.h. */
+	uint64_t all = ~(1UL << (SIGBUS - 1));
 	if (!rt_is_protected())
 		return NULL;
-	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &section->mask, sizeof(all));
+	rt_local.saving = true;
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &section->mask, sizeof(all));
 	section->open = true;
 	struct rt_undo *undo = rt_root.engine->undo;
 	return undo != NULL && undo->active ? undo : NULL;
@@ -98,6 +102,7 @@ void rt_undo_end(struct rt_undo_section *section)
 	section->open = false;
 	if (section->moves_directory)
 		rt_descriptors_note_directory_renamed();
+	rt_local.saving = false;
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &section->mask, NULL, sizeof(section->mask));
 }
 
@@ -344,9 +349,13 @@ static void aside_thread(void *argument)
  */
 static void read_aside(struct rt_undo *undo, struct aside *aside)
 {
+	uint64_t bus = 1UL << (SIGBUS - 1), mask;
 	aside->running = 1;
+	/* One that is sent is not for a thread that nobody knows. */
+	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &bus, &mask, sizeof(bus));
 	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
 				undo->aside_stack + ASIDE_STACK, NULL, aside_thread, aside);
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 	if (tid < 0) {
 		aside->result = tid;
 		return;
@@ -815,6 +824,39 @@ struct rt_undo *rt_undo_start(struct engine *engine)
 	rt_say("%s: %s: a restore will not undo what is overwritten or removed in files", rt_root.directory,
 	       rt_error_text(result));
 	return NULL;
+}
+
+int rt_undo_look(const struct engine *engine)
+{
+	const struct rt_undo *undo = engine->undo;
+	int result = 0;
+	for (unsigned i = 0; undo != NULL && i < 2 && result == 0; i++)
+		result = rt_persist_look(&undo->log.files[i]);
+	return result;
+}
+
+int rt_undo_start_over(struct engine *engine)
+{
+	struct rt_undo *undo = engine->undo;
+	uint64_t all = ~0UL, mask;
+	if (undo == NULL)
+		return 0;
+	/* This thread has SIGBUS unblocked, and the lock is only held with signals blocked. */
+	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
+	lock(undo);
+	undo->active = false;
+	undo->told = false;
+	undo->interval++;
+	int result = rt_undo_log_start_over(&undo->log);
+	unlock(undo);
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
+	return result;
+}
+
+void rt_undo_give_up(struct engine *engine)
+{
+	if (engine->undo != NULL)
+		__atomic_store_n(&engine->undo->active, false, __ATOMIC_RELEASE);
 }
 
 void rt_undo_capture(struct engine *engine, struct manifest_writer *writer)

@@ -78,6 +78,15 @@ void rt_undo_end(struct rt_undo_section *section);
  * NULL: nothing can be undone, said in one line. */
 struct rt_undo *rt_undo_start(struct engine *engine);
 
+/* Whether its files are still what they were: 0, or as rt_persist_look(). Checkpoint thread. */
+int rt_undo_look(const struct engine *engine);
+
+/* An empty log: there is no checkpoint any more. Checkpoint thread, while the program runs. 0 or -errno. */
+int rt_undo_start_over(struct engine *engine);
+
+/* Nothing is saved from now on. */
+void rt_undo_give_up(struct engine *engine);
+
 /* In the stop: where the records of the new epoch begin. */
 void rt_undo_capture(struct engine *engine, struct manifest_writer *writer);
 

@@ -11,6 +11,7 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 
+#include "bus.h"
 #include "crash.h"
 #include "mask.h"
 #include "next.h"
@@ -37,22 +38,55 @@ static bool is_stand_in(const struct sigaction *action)
 	return action->sa_sigaction == rt_crash_handle;
 }
 
+/* A handler of the program's for SIGBUS is called by the runtime's, which comes first (runtime/bus.h). */
+static bool is_bus_handler(int number, const struct sigaction *action)
+{
+	return number == SIGBUS && action != NULL && action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
+
+/* What the program is to see of an action of the kernel's, of which `asked` is the one it asked for. */
+static void show_action(struct sigaction *shown, const struct sigaction *asked)
+{
+	if (is_stand_in(shown)) {
+		*shown = *asked;
+	} else if (shown->sa_sigaction == rt_bus_handle) {
+		shown->sa_sigaction = asked->sa_sigaction;
+		shown->sa_flags &= ~SA_SIGINFO | (asked->sa_flags & SA_SIGINFO);
+	}
+}
+
+static int bus_action(const struct sigaction *action, struct sigaction *previous)
+{
+	struct sigaction stand_in = *action, asked = rt_bus_asked;
+	stand_in.sa_sigaction = rt_bus_handle;
+	stand_in.sa_flags |= SA_SIGINFO;
+	/* Before it can come. */
+	rt_bus_asked = *action;
+	int result = SHIM_NEXT(sigaction)(SIGBUS, &stand_in, previous);
+	if (result < 0)
+		rt_bus_asked = asked;
+	return result;
+}
+
 /* A default is replaced by the crash handler in the same call, and reported in its place. */
 static int watched_action(int number, const struct sigaction *action, struct sigaction *old)
 {
 	struct sigaction stand_in = {.sa_sigaction = rt_crash_handle, .sa_flags = SA_SIGINFO | SA_ONSTACK}, previous;
 	sigfillset(&stand_in.sa_mask);
 	bool to_default = action != NULL && action->sa_handler == SIG_DFL;
-	int result = SHIM_NEXT(sigaction)(number, to_default ? &stand_in : action, &previous);
+	struct sigaction asked = rt_crash_defaults[number], bus_asked = rt_bus_asked;
+	int result = is_bus_handler(number, action)
+			     ? bus_action(action, &previous)
+			     : SHIM_NEXT(sigaction)(number, to_default ? &stand_in : action, &previous);
 	if (result < 0)
 		return result;
-	struct sigaction asked = rt_crash_defaults[number];
 	if (to_default) {
 		rt_crash_defaults[number] = *action;
 		rt_crash_defaults[number].sa_flags |= (int)RT_SA_RESTORER; /* as libc would */
 	}
+	show_action(&previous, is_stand_in(&previous) ? &asked : &bus_asked);
 	if (old != NULL)
-		*old = is_stand_in(&previous) ? asked : previous;
+		*old = previous;
 	return 0;
 }
 
@@ -111,6 +145,8 @@ SHIM_EXPORT sighandler_t sigset(int number, sighandler_t disposition)
 	sighandler_t old = ((sighandler_t(*)(int, sighandler_t))shim_next(&next, "sigset"))(number, disposition);
 	if (disposition == SIG_DFL && is_watched(number))
 		set_by_sigaction(number, SIG_DFL, 0);
+	if (old == (sighandler_t)(void (*)(void))rt_bus_handle)
+		return rt_bus_asked.sa_handler;
 	return old == (sighandler_t)(void (*)(void))rt_crash_handle ? SIG_DFL : old;
 }
 

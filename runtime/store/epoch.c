@@ -12,7 +12,9 @@ int rt_store_begin(struct store *store)
 		return -EROFS;
 	if (store->phase == PHASE_OPEN)
 		return -EINVAL;
-	int error = rt_store_mend(store);
+	int error = rt_store_look(store);
+	if (error == 0)
+		error = rt_store_mend(store);
 	if (error < 0)
 		return error;
 	rt_store_forget_epoch(store);
@@ -194,6 +196,8 @@ int rt_store_commit(struct store *store, const void *manifest, size_t length, in
 	error = rt_fail(RT_FAIL_COMMIT_DRAIN);
 	if (error == 0)
 		error = rt_persist_drain(&store->log);
+	if (error == 0)
+		error = rt_store_look(store);
 	if (error == 0)
 		error = rt_fail(RT_FAIL_COMMIT_RECORD);
 	if (error == 0)

@@ -343,7 +343,7 @@ int rt_store_settle(struct store *store, bool force)
 		error = rt_store_mirror_record(store);
 	if (error < 0 || (!force && !settle_is_due(store)) || store->record.tail.length == 0)
 		return error;
-	if ((error = rt_fail(RT_FAIL_SETTLE_BEGIN)) < 0)
+	if ((error = rt_store_look(store)) < 0 || (error = rt_fail(RT_FAIL_SETTLE_BEGIN)) < 0)
 		return error;
 	if (store->record.epoch > store->record.home_epoch) {
 		error = move_home(store);

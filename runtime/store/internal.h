@@ -79,6 +79,7 @@ struct store {
 	bool mirrored; /* both pages of super hold `record` */
 	int failed;    /* -errno while it is unknown what the record page not in use holds: nothing that a record
 			* there may refer to must be written over */
+	uint32_t faulted; /* a mapping of a file was accessed where the file has ended; set by signal handlers */
 	uint64_t last_sequence; /* the highest that was ever written, that of a record that failed included */
 	enum phase phase;
 	enum store_durability durability;

@@ -363,7 +363,18 @@ int rt_persist_read(const struct persist_file *file, void *buffer, size_t length
 	return 0;
 }
 
-void rt_persist_close(struct persist_file *file)
+int rt_persist_look(const struct persist_file *file)
+{
+	struct stat status;
+	int error = rt_sys_fstat(file->fd, &status);
+	if (error < 0)
+		return error;
+	if (status.st_nlink == 0)
+		return -ESTALE;
+	return (uint64_t)status.st_size < file->size ? -EBADMSG : 0;
+}
+
+static void unmap_segments(struct persist_file *file)
 {
 	for (size_t i = 0; i < file->segment_capacity; i++) {
 		if (file->segments[i] != NULL)
@@ -371,6 +382,24 @@ void rt_persist_close(struct persist_file *file)
 	}
 	if (file->segments != NULL)
 		rt_memory_unmap(file->segments, file->segment_capacity * sizeof(*file->segments));
+	file->segments = NULL;
+	file->segment_capacity = 0;
+}
+
+int rt_persist_forget(struct persist_file *file)
+{
+	struct stat status;
+	unmap_segments(file);
+	file->populated = 0;
+	int error = rt_sys_fstat(file->fd, &status);
+	if (error == 0)
+		file->size = (uint64_t)status.st_size;
+	return error;
+}
+
+void rt_persist_close(struct persist_file *file)
+{
+	unmap_segments(file);
 	if (file->fd >= 0)
 		rt_sys_close(file->fd);
 	memset(file, 0, sizeof(*file));

@@ -90,6 +90,13 @@ int rt_persist_drain(struct persist_file *file);
 /* Reads exactly so many bytes, also of a file that is not mapped; -EBADMSG when it ends before. */
 int rt_persist_read(const struct persist_file *file, void *buffer, size_t length, uint64_t offset);
 
+/* Whether the file is still what it was: 0; -ESTALE when it has no name any more, -EBADMSG when somebody has made it
+ * shorter. */
+int rt_persist_look(const struct persist_file *file);
+
+/* Unmaps it and takes the size that it has now: somebody else has changed it. 0 or -errno. */
+int rt_persist_forget(struct persist_file *file);
+
 /* Unmaps and closes. */
 void rt_persist_close(struct persist_file *file);
 

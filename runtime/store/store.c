@@ -157,6 +157,34 @@ void rt_store_status(struct store *store, struct store_status *status)
 	};
 }
 
+void rt_store_note_fault(struct store *store)
+{
+	__atomic_store_n(&store->faulted, 1, __ATOMIC_RELEASE);
+}
+
+#define FILES(store) {&(store)->super, &(store)->log, &(store)->home, &(store)->index}
+#define FILE_COUNT 4
+
+int rt_store_look(struct store *store)
+{
+	const struct persist_file *files[FILE_COUNT] = FILES(store);
+	struct stat status;
+	int error = 0;
+	for (int i = 0; i < FILE_COUNT && error == 0; i++)
+		error = rt_persist_look(files[i]);
+	if (error == 0 && (error = rt_sys_fstat(store->lock_fd, &status)) == 0 && status.st_nlink == 0)
+		error = -ESTALE;
+	return error == 0 && __atomic_load_n(&store->faulted, __ATOMIC_ACQUIRE) ? -EBADMSG : error;
+}
+
+void rt_store_give_up(struct store *store)
+{
+	struct persist_file *files[FILE_COUNT] = FILES(store);
+	for (int i = 0; i < FILE_COUNT; i++)
+		if (rt_persist_look(files[i]) == -ESTALE)
+			rt_persist_cut(files[i], 0);
+}
+
 int rt_store_set_owner(struct store *store, int32_t pid, uint64_t start_time)
 {
 	if (!store->writable)
@@ -195,6 +223,39 @@ static int empty(struct store *store, enum store_state state, int32_t exit_statu
 	rt_persist_cut(&store->home, 0);
 	rt_persist_cut(&store->index, 0);
 	return 0;
+}
+
+/* The superblock, as it was made. */
+static int write_superblock(struct store *store)
+{
+	int error = rt_persist_grow(&store->super, SUPER_FILE_BYTES);
+	if (error == 0)
+		error = rt_persist_map(&store->super, 0, SUPER_FILE_BYTES);
+	if (error < 0)
+		return error;
+	rt_store_compose_super(store->piece, store->durability, store->store_id, 0);
+	rt_persist_copy(&store->super, 0, store->piece, STORE_PAGE_SIZE);
+	rt_persist_flush(&store->super, 0, STORE_PAGE_SIZE);
+	return rt_persist_drain(&store->super);
+}
+
+int rt_store_start_over(struct store *store)
+{
+	struct persist_file *files[FILE_COUNT] = FILES(store);
+	int error = 0;
+	rt_store_abort(store);
+	for (int i = 0; i < FILE_COUNT && error == 0; i++)
+		error = rt_persist_forget(files[i]);
+	__atomic_store_n(&store->faulted, 0, __ATOMIC_RELEASE);
+	if (error == 0)
+		error = write_superblock(store);
+	if (error == 0)
+		error = empty(store, STORE_EMPTY, 0);
+	if (error == 0)
+		error = rt_store_mirror_record(store);
+	if (error < 0)
+		rt_store_note_fault(store); /* it is still to be done */
+	return error;
 }
 
 int rt_store_clear(struct store *store)

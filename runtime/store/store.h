@@ -74,6 +74,22 @@ int rt_store_clear(struct store *store);
 
 void rt_store_status(struct store *store, struct store_status *status);
 
+/*
+ * Whether the files of a store that is open for writing are still what they were: 0; -ESTALE when one has no name any
+ * more, so that nobody can find what is written to it; -EBADMSG when one was made shorter, or
+ * rt_store_note_fault() was called. Begin, commit and settle look, too.
+ */
+int rt_store_look(struct store *store);
+
+/* A mapping of the store was accessed where its file has ended. In a signal handler. */
+void rt_store_note_fault(struct store *store);
+
+/* After -EBADMSG: a new, empty store in the same files. */
+int rt_store_start_over(struct store *store);
+
+/* After -ESTALE: gives back what the files without a name take. */
+void rt_store_give_up(struct store *store);
+
 /* Records who writes it now. */
 int rt_store_set_owner(struct store *store, int32_t pid, uint64_t start_time);
 

@@ -73,6 +73,14 @@ void rt_undo_log_close(struct undo_log *log)
 		rt_persist_close(&log->files[i]);
 }
 
+static int map_again(struct persist_file *file)
+{
+	int error = rt_persist_forget(file);
+	if (error == 0)
+		error = rt_persist_grow(file, STEP_BYTES);
+	return error < 0 ? error : rt_persist_map(file, 0, UNDO_LOG_BYTES);
+}
+
 static void start_file(struct undo_log *log, unsigned file, uint64_t generation)
 {
 	struct undo_head head = {.magic = UNDO_LOG_MAGIC, .id = log->id, .generation = generation};
@@ -93,6 +101,14 @@ int rt_undo_log_reset(struct undo_log *log)
 	log->committed = 0;
 	start_file(log, 0, 1);
 	return rt_persist_drain(&log->files[0]);
+}
+
+int rt_undo_log_start_over(struct undo_log *log)
+{
+	int error = map_again(&log->files[0]);
+	if (error == 0)
+		error = map_again(&log->files[1]);
+	return error < 0 ? error : rt_undo_log_reset(log);
 }
 
 /* The generation of a file of this run, 0 when it is not one. */

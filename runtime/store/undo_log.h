@@ -95,6 +95,9 @@ void rt_undo_log_close(struct undo_log *log);
 /* An empty log under a new id. */
 int rt_undo_log_reset(struct undo_log *log);
 
+/* The same when the files were changed by others: their mappings are made anew. 0 or -errno. */
+int rt_undo_log_start_over(struct undo_log *log);
+
 /* The log to which `position` belongs, as far as it validates; goes on at its end. -EBADMSG: the file that
  * must be there is not, or is damaged. */
 int rt_undo_log_continue(struct undo_log *log, const struct manifest_undo *position);

@@ -235,6 +235,127 @@ restore_point()
 	comes_back "$1:kill"
 }
 
+# ---- what others do to a store ----
+
+# Starts worker and lets it take some checkpoints.
+start_undisturbed()
+{
+	start_worker "$1"
+	await $PATIENCE epoch_above 5
+}
+
+is_protected_again()
+{
+	[ "$(grep -c 'protected again' errors)" -eq "$1" ]
+}
+
+# FILES...: are made shorter while the program runs. It takes a new store in the same place.
+test_file_cut()
+{
+	start_undisturbed ''
+	count=0
+	for file in log super home index undo0 undo1 'log super' 'home index undo0'; do
+		echo "  $file"
+		for one in $file; do
+			await $PATIENCE [ -s "$store/$one" ]
+		done
+		for one in $file; do
+			: >"$store/$one"
+		done
+		count=$((count + 1))
+		await $PATIENCE is_protected_again $count
+		await $PATIENCE epoch_above 5
+	done
+	lines_match 'after all' $count $count
+	kill_program
+	comes_back 'cut files'
+}
+
+# Cut just where it hurts: between two steps, while the process is held there.
+test_file_cut_between_steps()
+{
+	for point in checkpoint.captured commit.tail commit.drain commit.record record.stored settle.chunk settle.slot \
+		settle.record settle.rewind undo.append; do
+		echo "  $point"
+		start_worker "$point:stop:4"
+		await $PATIENCE is_stopped
+		: >"$store/log"
+		: >"$store/super"
+		: >"$store/undo0"
+		: >"$store/undo1"
+		kill -CONT "$child"
+		await $PATIENCE is_protected_again 1
+		await $PATIENCE epoch_above 5
+		lines_match "$point" 1 1
+		kill_program
+		comes_back "cut at $point"
+	done
+}
+
+is_stopped()
+{
+	grep -q '^State:.T' "/proc/$child/status" 2>/dev/null
+}
+
+# ends_without_store WHAT: the program ends well, having said one line, and another store there is left alone.
+ends_without_store()
+{
+	await $PATIENCE grep -q 'it has been removed: running unprotected; nothing can be restored' errors
+	rm -rf "$store"
+	mkdir "$store"
+	echo 1 >"$store/pid"
+	sleep 0.3
+	: >finish
+	wait "$child"
+	status=$?
+	[ $status -eq 0 ] || fail "$1: it ended with $status"
+	[ "$(cat output)" = "$(printf 'begun\nall is right')" ] || fail "$1: the output is: $(cat output)"
+	[ "$(wc -l <errors)" -eq 2 ] || fail "$1: more lines than one"
+	[ "$(ls "$store")" = pid ] || fail "$1: another store's directory was changed"
+}
+
+test_store_removed()
+{
+	start_undisturbed ''
+	rm -rf "$store"
+	ends_without_store 'removed'
+	for file in super log home index lock undo0; do
+		start_undisturbed ''
+		rm "$store/$file"
+		ends_without_store "$file removed"
+	done
+}
+
+# A store in another place is a store all the same.
+test_store_moved()
+{
+	start_undisturbed ''
+	mv "$store" moved
+	store=$work/moved
+	await $PATIENCE epoch_above "$(($(value epoch) + 5))"
+	lines_match moved 0 0
+	kill_program
+	mv "$store" "$work/store"
+	store=$work/store
+	comes_back moved
+}
+
+# The program's own SIGBUS, with handlers of all kinds, while the store's files are cut.
+test_bus_handlers()
+{
+	rm -f finish
+	RESPCT_INTERVAL_MS=2 "$respct" run --store "$store" -- "$helpers/bus_user" >output 2>errors </dev/null &
+	child=$!
+	await $PATIENCE epoch_above 5
+	for count in 1 2 3 4 5 6; do
+		: >"$store/log"
+		: >"$store/undo0"
+		await $PATIENCE is_protected_again $count
+	done
+	kill_program
+	comes_back 'a program with SIGBUS handlers'
+}
+
 # ---- groups ----
 
 go_through()
