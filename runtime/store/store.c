@@ -172,7 +172,7 @@ int rt_store_look(struct store *store)
 	int error = 0;
 	for (int i = 0; i < FILE_COUNT && error == 0; i++)
 		error = rt_persist_look(files[i]);
-	if (error == 0 && (error = rt_sys_fstat(store->lock_fd, &status)) == 0 && status.st_nlink == 0)
+	if (error == 0 && store->lock_fd >= 0 && rt_sys_fstat(store->lock_fd, &status) == 0 && status.st_nlink == 0)
 		error = -ESTALE;
 	return error == 0 && __atomic_load_n(&store->faulted, __ATOMIC_ACQUIRE) ? -EBADMSG : error;
 }

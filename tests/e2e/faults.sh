@@ -273,6 +273,15 @@ test_file_cut()
 	comes_back 'cut files'
 }
 
+# Again, should there have been nothing to cut: the store was just about to be made anew.
+is_cut_and_protected_again()
+{
+	: >"$store/log"
+	: >"$store/undo0"
+	sleep 0.1
+	is_protected_again "$1"
+}
+
 # Cut just where it hurts: between two steps, while the process is held there.
 test_file_cut_between_steps()
 {
@@ -352,9 +361,7 @@ test_bus_handlers()
 	again=0
 	for count in 1 2 3 4 5 6; do
 		before=$again
-		: >"$store/log"
-		: >"$store/undo0"
-		await $PATIENCE is_protected_again $((before + 1))
+		await $PATIENCE is_cut_and_protected_again $((before + 1))
 	done
 	kill_program
 	comes_back 'a program with SIGBUS handlers'
