@@ -33,8 +33,8 @@ static struct {
 /* The state at hand may be the one that the next run finds. */
 static void keep(struct walk *walk)
 {
-	if (model_found < 0)
-		return;
+	if (model_found < 0 || walk->world->files[FILE_SUPER].name != NAME_MADE)
+		return; /* cut before there was a store: nothing to go on from */
 	world_copy(test.next, walk->world);
 	test.next_image = model_found;
 }
