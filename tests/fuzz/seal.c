@@ -126,6 +126,7 @@ static void seal_super(struct sealing *sealing)
 	struct superblock *block = &sealing->block;
 	if (!get(sealing->super, block, sizeof(*block), 0) || block->magic != SUPERBLOCK_MAGIC)
 		return;
+	block->version = STORE_FORMAT_VERSION; /* an input outlives versions that change nothing for it */
 	block->checksum = rt_store_hash(block, offsetof(struct superblock, checksum));
 	put(sealing->super, block, sizeof(*block), 0);
 	for (uint64_t i = 0; i < 2; i++) {
