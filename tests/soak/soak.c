@@ -40,7 +40,7 @@
 #define TIMEOUT_NS (600 * SECOND) /* no step takes so long on a busy machine: a hang */
 #define ORDINARY_USER 65534
 #define SLOW_CHECKPOINT_NS (60 * SECOND) /* longer without one: the log says where the threads are */
-#define EPISODES_KEPT 8                 /* of failed ones */
+#define EPISODES_KEPT 8                  /* of failed ones */
 #define KEYS "100000"
 #define REDIS_CLIENTS 5 /* redis-benchmark's and ours, from time to time */
 
