@@ -639,7 +639,6 @@ static void run_killed(const char *expected)
 		fail("%s", status_text(status));
 	if (!files_equal(expected, output_path))
 		fail("the output differs from that of the undisturbed run");
-	free(output_path);
 }
 
 /* One run of the victim takes about a sixth of the episode undisturbed; killed and restored, it takes longer.
