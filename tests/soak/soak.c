@@ -66,7 +66,7 @@ static const struct workload {
 	{"memcached", MEMCACHED, 4}, {"redis_memory", REDIS, 4}, {"redis_append", REDIS, 4},
 	{"hard", VICTIM, 2},         {"cpp", VICTIM, 1},         {"thread_churn", VICTIM, 1},
 	{"mappings", VICTIM, 1},     {"malloc", VICTIM, 1},      {"file_overwrite", VICTIM, 1},
-	{"file_rename", VICTIM, 1},  {"tcp_inside", VICTIM, 1},  {"signals", VICTIM, 1},
+	{"file_rename", VICTIM, 1},  {"pipe", VICTIM, 1},        {"signals", VICTIM, 1},
 	{"children", VICTIM, 1},
 };
 
