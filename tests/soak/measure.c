@@ -33,7 +33,7 @@ static const struct {
 	[AREA_MAPPED] = {"area_mapped", 131072, 10, 0, false},
 	[AREA_MAPPINGS] = {"area_mappings", 2, 0, 0, true},
 	[DESCRIPTORS] = {"descriptors", 0, 0, 0, true},
-	[THREADS] = {"threads", 0, 0, 0, true},
+	[THREADS] = {"threads", 2, 0, 0, true},
 	[ZOMBIES] = {"zombies", 0, 0, 0, true},
 	[LOG_SIZE] = {"log_size", 16384, 25, 2, false},
 	[LOG_ALLOCATED] = {"log_allocated", 16384, 25, 2, false},
