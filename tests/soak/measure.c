@@ -24,12 +24,12 @@ static const struct {
 	int64_t absolute;
 	short percent;
 	short pages;  /* times what the checkpoint's pages take and LOG_SLACK is never growth */
-	bool counted; /* few, and some come and go: the least of a third says how many there always are */
+	bool counted; /* comes and goes: the least of a third says what there always is */
 } limits[MEASURES] = {
 	[IMAGE_RSS] = {"image_rss", 4096, 4, 0, false},
 	[IMAGE_PSS] = {"image_pss", 4096, 4, 0, false},
 	[IMAGE_MAPPINGS] = {"image_mappings", 8, 5, 0, true},
-	[AREA_ANONYMOUS] = {"area_anonymous", 512, 5, 0, false},
+	[AREA_ANONYMOUS] = {"area_anonymous", 512, 5, 0, true},
 	[AREA_MAPPED] = {"area_mapped", 131072, 10, 0, false},
 	[AREA_MAPPINGS] = {"area_mappings", 2, 0, 0, true},
 	[DESCRIPTORS] = {"descriptors", 0, 0, 0, true},
