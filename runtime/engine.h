@@ -150,6 +150,8 @@ struct engine {
 	struct process_facts *facts;
 	struct process_credentials *credentials;
 	char *look_stack;   /* of a thread that looks at another one, in a stop that takes long; NULL: none was needed */
+	uint32_t discards_seen; /* by the last capture */
+	bool discarded;         /* some memory has been since then */
 	char *compare_buffer; /* pages copied before the stop, to be compared; NULL: none were yet */
 	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
 

@@ -68,6 +68,18 @@ static bool is_as_good_as_absent(const struct engine *engine, const struct regio
 	return true;
 }
 
+/* What is known of the page that differs. */
+static void describe_page(struct engine *engine, const struct region *region, uint64_t page)
+{
+	const struct region *before = rt_region_find(&engine->captured_regions, page);
+	uint64_t categories = 0;
+	rt_track_page(engine->tracker, page, &categories);
+	rt_say("verify: mapping 0x%lx-0x%lx of kind %u%s, at the last capture of kind %u%s; the page is now 0x%lx",
+	       (unsigned long)region->start, (unsigned long)region->end, (unsigned)region->kind,
+	       region->capture_all ? " (gone)" : "", before ? (unsigned)before->kind : 0,
+	       before && before->capture_all ? " (gone)" : "", (unsigned long)categories);
+}
+
 static void compare_page(struct engine *engine, const struct region *region, uint64_t page)
 {
 	const uint8_t *stored = rt_store_page(engine->store, page);
@@ -84,8 +96,10 @@ static void compare_page(struct engine *engine, const struct region *region, uin
 	if (memcmp(stored, engine->copy_buffer, RT_PAGE_SIZE) == 0)
 		return;
 	for (uint64_t i = 0; i < RT_PAGE_SIZE; i++)
-		if (stored[i] != (uint8_t)engine->copy_buffer[i] && !in_rseq_area(engine, page + i))
+		if (stored[i] != (uint8_t)engine->copy_buffer[i] && !in_rseq_area(engine, page + i)) {
+			describe_page(engine, region, page);
 			fail_difference(page + i, stored + i, (const uint8_t *)engine->copy_buffer + i);
+		}
 }
 
 /*
@@ -118,7 +132,7 @@ static int verify_range(void *context, const struct region *region, uint64_t sta
 	    (categories & PAGE_IS_PRESENT) == 0) {
 		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
 			verify_absent_file_page(engine, region, page);
-	} else if (rt_track_has_contents(region, categories)) {
+	} else if (rt_track_has_contents(region, categories) || (region->capture_all && !(categories & PAGE_IS_GUARD))) {
 		bool may_be_absent = rt_region_is_shared_memory(region) && !(categories & PAGE_IS_WRITTEN);
 		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
 			if (!may_be_absent || rt_store_page(engine->store, page) != NULL)

@@ -7,6 +7,10 @@
 #include "next.h"
 #include "root.h"
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 static bool lasts(int advice)
 {
 	switch (advice) {
@@ -35,9 +39,19 @@ static int tell(int result)
 	return result;
 }
 
+static bool discards(int advice)
+{
+	return advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED;
+}
+
 SHIM_EXPORT int madvise(void *start, size_t length, int advice)
 {
+	/* A stop may come before the call or after it. */
+	if (discards(advice))
+		rt_memory_discarded();
 	int result = SHIM_NEXT(madvise)(start, length, advice);
+	if (discards(advice))
+		rt_memory_discarded();
 	return lasts(advice) ? tell(result) : result;
 }
 

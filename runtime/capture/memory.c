@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "advice.h"
 #include "engine.h"
 #include "layout.h"
 #include "memory.h"
@@ -314,12 +315,48 @@ static int check_clean_range(struct engine *engine, const struct region *region,
 	return result;
 }
 
+static uint32_t discards;
+
+void rt_memory_discarded(void)
+{
+	__atomic_add_fetch(&discards, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * A page of a private file mapping that was written, captured and discarded is the file's again. When the program then
+ * writes to it, the kernel first puts a copy of the file's page there, which looks like the page that was captured,
+ * clean; the write itself, when the instruction is tried again, makes it dirty. A thread may be stopped between the two.
+ */
+static bool may_be_copied_anew(const struct engine *engine, const struct region *region, uint64_t categories)
+{
+	bool is_of_file = region->kind == REGION_FILE_PRIVATE || region->capture_all;
+	return engine->discarded && is_of_file && rt_track_has_contents(region, categories) &&
+	       (categories & (PAGE_IS_PRESENT | PAGE_IS_WRITTEN)) == PAGE_IS_PRESENT;
+}
+
+/*
+ * In a private mapping of a file that is gone all pages are stored, and one that the program has discarded is the
+ * file's again without a trace: neither written nor, once it was read, absent. So what is the file's is compared,
+ * where the mapping can be written, and everywhere when the file has just gone: until then such pages were dropped.
+ */
+static bool may_be_discarded(const struct engine *engine, const struct region *region, uint64_t start,
+			     uint64_t categories)
+{
+	if (!region->capture_all || (categories & PAGE_IS_GUARD) ||
+	    (categories & (PAGE_IS_PRESENT | PAGE_IS_FILE)) == PAGE_IS_PRESENT)
+		return false;
+	const struct region *before = rt_region_find(&engine->captured_regions, start);
+	return (region->prot & PROT_WRITE) != 0 || before == NULL || !before->capture_all;
+}
+
 static int capture_range(void *context, const struct region *region, uint64_t start, uint64_t end,
 			 uint64_t categories)
 {
 	struct engine *engine = context;
 	if (categories & PAGE_IS_GUARD && rt_advice_add(&engine->guards, start, end, ADVICE_GUARD) < 0)
 		return -ENOMEM;
+	if (may_be_discarded(engine, region, start, categories) || may_be_copied_anew(engine, region, categories))
+		return compare_range(engine, region, start, end);
 	if (!rt_track_has_contents(region, categories))
 		return region->capture_all ? 0 : rt_store_drop(engine->store, start, end);
 	bool may_be_unchanged = rt_region_is_shared_memory(region) || !rt_track_is_exact(engine->tracker);
@@ -403,6 +440,8 @@ static int capture_vdso(struct engine *engine)
 int rt_capture_residue(struct engine *engine)
 {
 	int result = walk_mappings(engine);
+	uint32_t discards_now = __atomic_load_n(&discards, __ATOMIC_ACQUIRE);
+	engine->discarded = discards_now != engine->discards_seen;
 	engine->guards.count = 0;
 	if (result < 0 || (result = drop_gaps(engine)) < 0 ||
 	    (result = rt_track_scan_all(engine->tracker, &engine->regions, capture_range, engine)) < 0 ||
@@ -410,5 +449,6 @@ int rt_capture_residue(struct engine *engine)
 	    (result = capture_vdso(engine)) < 0 || (result = rt_track_captured(engine->tracker)) < 0)
 		return result;
 	engine->recapture = false;
+	engine->discards_seen = discards_now;
 	return 0;
 }
