@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "descriptor/table.h"
 #include "engine.h"
 #include "message.h"
 #include "sys.h"
@@ -39,7 +40,7 @@ static int write_children_of(const struct engine *engine, int tid, struct manife
 	ssize_t got;
 	int pid = 0;
 	rt_format(path, sizeof(path), "%d/children", tid);
-	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
+	int fd = rt_descriptor_open_file(engine->task_dir, path, O_RDONLY);
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
 	while ((got = rt_sys_read(fd, text, sizeof(text))) > 0) {

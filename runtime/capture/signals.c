@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "descriptor/table.h"
 #include "engine.h"
 #include "memory.h"
 #include "message.h"
@@ -30,34 +31,52 @@
 	(BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGALRM) | BIT(SIGVTALRM) | BIT(SIGPROF) | BIT(SIGCHLD) |          \
 	 BIT(SIGCONT) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
 #define FIRST_SIGNALS 64
+#define STATUS_BYTES 32768 /* of a status file; the groups take most of it */
 #define LOOK_AGAIN_NS 1000000L
 
 /* ---- what the kernel shows ---- */
 
-/* The number after `field` in /proc/self/task/TID/status, in the given base; 0 when it cannot be read. */
-static uint64_t read_status_field(const struct engine *engine, int tid, const char *field, unsigned int base)
+/* The number after `field` in a status file of /proc, in the given base, to *value. 0 or -errno. */
+static int read_status_field(int fd, const char *field, unsigned int base, uint64_t *value)
 {
-	char path[32], text[2048];
-	rt_format(path, sizeof(path), "%d/status", tid);
-	int fd = rt_sys_openat(engine->task_dir, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return 0;
-	ssize_t length = rt_sys_read(fd, text, sizeof(text) - 1);
-	rt_sys_close(fd);
-	text[length > 0 ? length : 0] = '\0';
+	char text[STATUS_BYTES];
+	size_t length = 0;
+	ssize_t got;
+	while ((got = rt_sys_pread(fd, text + length, sizeof(text) - 1 - length, (off_t)length)) > 0)
+		length += (size_t)got;
+	text[length] = '\0';
 	const char *at = strstr(text, field);
-	at = at ? at + strlen(field) : "";
-	return rt_parse_number(&at, base);
+	if (got < 0 || at == NULL)
+		return got < 0 ? (int)got : -EIO;
+	at += strlen(field);
+	*value = rt_parse_number(&at, base);
+	return 0;
+}
+
+/* The signals that one thread has pending for itself. 0, also when it has ended, or -errno. */
+static int read_pending(const struct engine *engine, int tid, uint64_t *pending)
+{
+	char path[32];
+	rt_format(path, sizeof(path), "%d/status", tid);
+	int fd = rt_descriptor_open_file(engine->task_dir, path, O_RDONLY);
+	*pending = 0;
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	int result = read_status_field(fd, "SigPnd:\t", 16, pending);
+	rt_sys_close(fd);
+	return result == -ESRCH ? 0 : result;
 }
 
 /*
  * Whether any thread may have a signal pending. Its sender may have run on after the receiver parked,
  * so only a look now tells. The kernel counts the signals queued for this user's processes, all of them
- * (SigQ): none queued, none pending, whatever the number of threads.
+ * (SigQ): none queued, none pending, whatever the number of threads. 1, 0 or -errno.
  */
-static bool signals_are_queued(const struct engine *engine)
+static int signals_are_queued(const struct engine *engine)
 {
-	return read_status_field(engine, rt_sys_gettid(), "SigQ:\t", 10) != 0;
+	uint64_t count = 0;
+	int result = read_status_field(engine->status_fd, "SigQ:\t", 10, &count);
+	return result < 0 ? result : count != 0;
 }
 
 /* ---- taking and putting back ---- */
@@ -170,18 +189,21 @@ static const struct stopped_thread *main_thread(const struct engine *engine)
 	return NULL;
 }
 
-/* What each thread has pending alone, and which signals there are altogether. */
-static uint64_t look_at_threads(struct engine *engine, uint64_t pending)
+/* What each thread has pending alone; adds which signals there are altogether to *pending. 0 or -errno. */
+static int look_at_threads(struct engine *engine, uint64_t *pending)
 {
-	bool queued = signals_are_queued(engine);
-	for (int i = 0; i < engine->thread_count; i++) {
+	int queued = signals_are_queued(engine);
+	for (int i = 0; i < engine->thread_count && queued >= 0; i++) {
 		struct stopped_thread *thread = &engine->threads[i];
+		int result = 0;
 		thread->pending = 0;
 		if (queued && !thread->exited)
-			thread->pending = read_status_field(engine, thread->tid, "SigPnd:\t", 16);
-		pending |= thread->pending;
+			result = read_pending(engine, thread->tid, &thread->pending);
+		if (result < 0)
+			return result;
+		*pending |= thread->pending;
 	}
-	return pending;
+	return queued < 0 ? queued : 0;
 }
 
 static int take_all(struct engine *engine)
@@ -202,7 +224,10 @@ int rt_capture_signals(struct engine *engine)
 		return result;
 	/* This thread blocks everything and nothing is sent to it: what is pending is the process's. */
 	rt_syscall(SYS_rt_sigpending, &engine->process_pending, sizeof(engine->process_pending));
-	all = look_at_threads(engine, engine->process_pending);
+	all = engine->process_pending;
+	result = look_at_threads(engine, &all);
+	if (result < 0)
+		return result;
 	engine->takeable_signals = ~(LEFT_ALONE | BIT(rt_root.signal) | engine->timer_signals);
 	if ((all & engine->takeable_signals) == 0)
 		return 0;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 
 #include "fail.h"
@@ -250,11 +251,20 @@ static int write_zeros(struct persist_file *file, uint64_t size)
 	return 0;
 }
 
+/* Above its limit of file sizes a thread gets SIGXFSZ, which would end the program. */
+static bool is_above_limit(uint64_t size)
+{
+	struct rlimit limit;
+	return rt_syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 && size > limit.rlim_cur;
+}
+
 int rt_persist_grow(struct persist_file *file, uint64_t size)
 {
 	if (size <= file->size)
 		return 0;
 	int error = rt_fail(RT_FAIL_STORE_GROW);
+	if (error == 0 && is_above_limit(size))
+		error = -EFBIG;
 	if (error < 0)
 		return error;
 	do {

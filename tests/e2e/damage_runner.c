@@ -110,7 +110,6 @@ static int open_output(const char *name, int flags)
 	if (fd < 0)
 		fail(strerror(errno));
 	give_to_user(path);
-	free(path);
 	return fd;
 }
 
@@ -284,7 +283,6 @@ static void replace(struct damage *damage, const char *from, const char *text)
 
 	copy_tree(source, damage->path);
 	note(text, damage->file, 0, 0);
-	free(source);
 }
 
 static void take_older(struct damage *damage)
@@ -332,7 +330,6 @@ static void make_link(struct damage *damage)
 		fail(strerror(errno));
 	give_to_user(damage->path);
 	note("%s: a symbolic link", damage->file, 0, 0);
-	free(target);
 }
 
 static void make_hard_link(struct damage *damage)
@@ -343,7 +340,6 @@ static void make_hard_link(struct damage *damage)
 	if (link(damage->path, other) < 0)
 		fail(strerror(errno));
 	note("%s: has a second name", damage->file, 0, 0);
-	free(other);
 }
 
 static void open_to_others(struct damage *damage)
@@ -391,7 +387,6 @@ static void do_damage(int number)
 	note("%s: as it was (%ld bytes)", damage.file, (long)damage.size, 0);
 	damages[below(DAMAGES)](&damage);
 	close(damage.fd);
-	free(damage.path);
 }
 
 /* ---- what the commands make of it ---- */
@@ -424,7 +419,6 @@ static void look(const char *subcommand)
 
 	run(command, output);
 	close(output);
-	free(command[0]);
 }
 
 static void restore(void)
@@ -446,7 +440,6 @@ static void restore(void)
 	refusals += status != 0;
 	restores += status == 0;
 	unlink(in_work("go"));
-	free(command[0]);
 }
 
 static void try_damage(int number)
