@@ -4,6 +4,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "crash.h"
 #include "engine.h"
 #include "layout.h"
 #include "sys.h"
@@ -78,8 +79,13 @@ bool rt_bus_take(const siginfo_t *info, void *context)
 
 void rt_bus_handle(int signal, siginfo_t *info, void *context)
 {
-	if (!rt_bus_take(info, context))
-		rt_bus_asked.sa_sigaction(signal, info, context);
+	if (rt_bus_take(info, context))
+		return;
+	struct sigaction asked = rt_bus_asked;
+	/* Left to the kernel, one that was for us would end the handler, too. */
+	if (asked.sa_flags & (int)SA_RESETHAND)
+		rt_crash_reset(signal, &asked);
+	asked.sa_sigaction(signal, info, context);
 }
 
 void rt_bus_unblock(struct engine *engine)

@@ -87,7 +87,7 @@ static void set_default(int signal)
 	rt_syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof(uint64_t));
 }
 
-void rt_crash_install(void)
+static void stand_in(int signal)
 {
 	const struct rt_kernel_sigaction action = {
 		.handler = rt_crash_handle,
@@ -95,11 +95,24 @@ void rt_crash_install(void)
 		.restorer = rt_arch_signal_return,
 		.mask = ~0UL,
 	};
+	rt_syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof(uint64_t));
+}
+
+void rt_crash_reset(int signal, const struct sigaction *asked)
+{
+	rt_crash_defaults[signal] = *asked;
+	rt_crash_defaults[signal].sa_handler = SIG_DFL;
+	rt_crash_defaults[signal].sa_flags |= (int)RT_SA_RESTORER;
+	stand_in(signal);
+}
+
+void rt_crash_install(void)
+{
 	for (int i = 0; i < SIGNALS; i++) {
 		struct rt_kernel_sigaction old;
 		if (rt_syscall(SYS_rt_sigaction, signals[i], NULL, &old, sizeof(uint64_t)) == 0 &&
 		    old.handler == (void *)SIG_DFL)
-			rt_syscall(SYS_rt_sigaction, signals[i], &action, NULL, sizeof(uint64_t));
+			stand_in(signals[i]);
 	}
 }
 

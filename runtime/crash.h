@@ -46,6 +46,9 @@ bool rt_crash_watches(int signal);
 /* Catches those the program leaves to their default. At start and at resume. */
 void rt_crash_install(void);
 
+/* What SA_RESETHAND does: the signal has its default again, with the flags and mask of `asked`. In a handler. */
+void rt_crash_reset(int signal, const struct sigaction *asked);
+
 /* What the program asked for with SIG_DFL, of signals for which the handler stands in. */
 extern struct sigaction rt_crash_defaults[NSIG];
 

@@ -321,8 +321,12 @@ void rt_end_store(struct engine *engine, int wait_status)
 
 void rt_pause_checkpoints(void)
 {
-	if (rt_is_protected())
-		rt_checkpoint_stop(rt_root.engine);
+	if (!rt_is_protected())
+		return;
+	rt_checkpoint_stop(rt_root.engine);
+	/* It has said so, but for the kernel it is there until it has ended. */
+	while (rt_sys_tgkill(rt_root.pid, rt_root.engine->tid, 0) == 0)
+		rt_syscall(SYS_sched_yield);
 }
 
 void rt_checkpoints_go_on(void)

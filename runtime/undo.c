@@ -46,6 +46,7 @@ struct aside {
 	int directory;
 	const char *path;
 	char *link; /* PATH_MAX bytes for where the path leads, or NULL */
+	int64_t link_length;
 	char *data;
 	uint64_t offset, capacity;
 	int64_t result; /* bytes read, or -errno */
@@ -102,6 +103,9 @@ void rt_undo_end(struct rt_undo_section *section)
 	section->open = false;
 	if (section->moves_directory)
 		rt_descriptors_note_directory_renamed();
+	/* A SIGBUS that comes between the two would be taken for the program's own. */
+	uint64_t all = ~0UL;
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, sizeof(all));
 	rt_local.saving = false;
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &section->mask, NULL, sizeof(section->mask));
 }
@@ -327,7 +331,7 @@ static int64_t do_aside(struct aside *aside)
 		result = rt_syscall(SYS_readlink, own, aside->link, PATH_MAX - 1);
 		if (result < 0)
 			return result;
-		aside->link[result] = '\0';
+		aside->link_length = result;
 	}
 	return read_at(fd, aside->data, aside->offset, aside->capacity);
 }
@@ -363,6 +367,9 @@ static void read_aside(struct rt_undo *undo, struct aside *aside)
 	uint32_t running;
 	while ((running = __atomic_load_n(&aside->running, __ATOMIC_ACQUIRE)) != 0)
 		rt_syscall(SYS_futex, &aside->running, FUTEX_WAIT, running, NULL, NULL, 0);
+	/* Not by that thread: the log may have been cut, and it has all signals blocked. */
+	if (aside->link_length > 0)
+		aside->link[aside->link_length] = '\0';
 }
 
 /* ---- files ---- */

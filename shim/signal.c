@@ -38,6 +38,9 @@ static bool is_stand_in(const struct sigaction *action)
 	return action->sa_sigaction == rt_crash_handle;
 }
 
+/* Flags of the program's that the runtime's handler of SIGBUS sees to. */
+#define STAND_IN_FLAGS (SA_SIGINFO | (int)SA_RESETHAND)
+
 /* A handler of the program's for SIGBUS is called by the runtime's, which comes first (runtime/bus.h). */
 static bool is_bus_handler(int number, const struct sigaction *action)
 {
@@ -51,7 +54,8 @@ static void show_action(struct sigaction *shown, const struct sigaction *asked)
 		*shown = *asked;
 	} else if (shown->sa_sigaction == rt_bus_handle) {
 		shown->sa_sigaction = asked->sa_sigaction;
-		shown->sa_flags &= ~SA_SIGINFO | (asked->sa_flags & SA_SIGINFO);
+		shown->sa_flags &= ~STAND_IN_FLAGS;
+		shown->sa_flags |= asked->sa_flags & STAND_IN_FLAGS;
 	}
 }
 
@@ -59,7 +63,7 @@ static int bus_action(const struct sigaction *action, struct sigaction *previous
 {
 	struct sigaction stand_in = *action, asked = rt_bus_asked;
 	stand_in.sa_sigaction = rt_bus_handle;
-	stand_in.sa_flags |= SA_SIGINFO;
+	stand_in.sa_flags = (stand_in.sa_flags & ~STAND_IN_FLAGS) | SA_SIGINFO;
 	/* Before it can come. */
 	rt_bus_asked = *action;
 	int result = SHIM_NEXT(sigaction)(SIGBUS, &stand_in, previous);
