@@ -1064,6 +1064,7 @@ test_changed_root()
 # A limit of open files that leaves the runtime no room is said in one line; the least that does not is enough.
 test_descriptor_limit()
 {
+	# shellcheck disable=SC3045 # every sh of Debian knows it
 	(ulimit -n 63 && exec "$respct" run --store "$store" -- "$helpers/waiter") >output 2>errors </dev/null
 	status=$?
 	[ $status -eq 125 ] || fail "exit status $status with room for 63 descriptors"
