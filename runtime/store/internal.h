@@ -76,16 +76,17 @@ struct store {
 	int lock_fd;
 	bool writable;
 	bool is_pmem;
-	bool mirrored; /* both pages of super hold `record` */
+	bool mirrored;     /* both pages of super hold `record` */
+	bool gaps_unknown; /* a settle that failed may have left blocks in home for pages that are not present */
 	int failed;    /* -errno while it is unknown what the record page not in use holds: nothing that a record
 			* there may refer to must be written over */
 	uint32_t faulted; /* a mapping of a file was accessed where the file has ended; set by signal handlers */
-	uint64_t last_sequence; /* the highest that was ever written, that of a record that failed included */
+	int record_page;  /* 0 or 1: where `record` is */
 	enum phase phase;
 	enum store_durability durability;
+	uint64_t last_sequence; /* the highest that was ever written, that of a record that failed included */
 	uint64_t store_id;
 	struct commit_record record; /* the newest */
-	int record_page;             /* 0 or 1: where it is */
 
 	/* in-memory index */
 	struct index_leaf **leaves; /* INDEX_FANOUT of them */
@@ -105,8 +106,6 @@ struct store {
 	uint64_t free_entries;
 	uint64_t free_entry_hint; /* no free entry below */
 	uint64_t stale_entries;
-	bool gaps_unknown; /* a settle that failed may have left blocks in home for pages that are not present
-			    */
 
 	/* page log, bytes */
 	uint64_t log_end;       /* end of what the record refers to, page aligned */
