@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -44,15 +46,19 @@ static void tell_of_namespaces(void)
 		rt_say("the program has entered other namespaces: after a restore it is in those of respct-restore");
 }
 
-/* Calls that the kernel refuses to a process of several threads: the checkpoint thread is not to count. */
-#define WITHOUT_CHECKPOINTS(alone, call)             \
-	({                                           \
-		if (alone)                           \
-			rt_pause_checkpoints();      \
-		int result_ = (call);                \
-		int saved_ = errno;                  \
-		if (alone)                           \
-			rt_checkpoints_go_on();      \
+/*
+ * Calls that the kernel refuses to a process of several threads: the checkpoint thread is not to count. Where the
+ * program itself has several, it is refused all the same, and nobody is stopped: they might do it at the same time.
+ */
+#define WITHOUT_CHECKPOINTS(alone, call)                              \
+	({                                                            \
+		bool pause_ = (alone) && __libc_single_threaded;      \
+		if (pause_)                                           \
+			rt_pause_checkpoints();                       \
+		int result_ = (call);                                 \
+		int saved_ = errno;                                   \
+		if (pause_)                                           \
+			rt_checkpoints_go_on();                       \
 		if (result_ == 0)                    \
 			tell_of_namespaces();        \
 		errno = saved_;                      \
