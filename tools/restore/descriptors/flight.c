@@ -16,9 +16,9 @@ union control {
 
 /* What is sent besides the bytes, being put together. */
 struct attachment {
-	union control control;
 	size_t length;
 	struct ucred *credentials; /* where they are in it; NULL: none */
+	union control control;     /* last: a cmsghdr ends in an array without a size */
 };
 
 static void *attach(struct attachment *attachment, int type, size_t length)
