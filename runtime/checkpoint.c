@@ -19,7 +19,6 @@
 #include "message.h"
 #include "respct.h"
 #include "start.h"
-#include "store/internal.h"
 #include "sys.h"
 #include "thread.h"
 #include "undo.h"
@@ -151,7 +150,7 @@ static int take_checkpoint(struct engine *engine)
 		result = rt_fail(RT_FAIL_CHECKPOINT_RESUMED);
 	if (result == 0)
 		result = rt_undo_before_commit(engine);
-	if (result == 0 && engine->store->durability == STORE_DURABILITY_POWER)
+	if (result == 0 && rt_store_survives_power(engine->store))
 		result = rt_descriptors_sync(engine->descriptors);
 	if (result == 0)
 		result = rt_store_commit(engine->store, engine->manifest.bytes, engine->manifest.length, state_time);

@@ -23,7 +23,6 @@
 #include "memory.h"
 #include "message.h"
 #include "respct.h"
-#include "store/internal.h"
 #include "store/undo_log.h"
 #include "sys.h"
 #include "thread.h"
@@ -818,7 +817,7 @@ struct rt_undo *rt_undo_start(struct engine *engine)
 		return NULL;
 	undo->aside_stack = stack;
 	undo->interval = 1;
-	int result = rt_undo_log_open(rt_root.directory, engine->store->log.kind, rt_hidden_floor(), &undo->log);
+	int result = rt_undo_log_open(rt_root.directory, rt_store_persist_kind(engine->store), rt_hidden_floor(), &undo->log);
 	if (result == 0) {
 		rt_hide_in_place(undo->log.files[0].fd);
 		rt_hide_in_place(undo->log.files[1].fd);

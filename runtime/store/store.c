@@ -138,6 +138,16 @@ static uint64_t allocated_bytes(int fd)
 	return fd >= 0 && rt_sys_fstat(fd, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 }
 
+bool rt_store_survives_power(const struct store *store)
+{
+	return store->durability == STORE_DURABILITY_POWER;
+}
+
+enum persist_kind rt_store_persist_kind(const struct store *store)
+{
+	return store->log.kind;
+}
+
 void rt_store_status(struct store *store, struct store_status *status)
 {
 	const struct commit_record *record = &store->record;

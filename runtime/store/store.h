@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "persist.h"
+
 struct store;
 
 enum store_durability {
@@ -73,6 +75,12 @@ const char *rt_store_problem(void);
 int rt_store_clear(struct store *store);
 
 void rt_store_status(struct store *store, struct store_status *status);
+
+/* Whether a commit survives a loss of power, too. Any thread. */
+bool rt_store_survives_power(const struct store *store);
+
+/* How mapped files beside those of the store are made durable in the same way. Any thread. */
+enum persist_kind rt_store_persist_kind(const struct store *store);
 
 /*
  * Whether the files of a store that is open for writing are still what they were: 0; -ESTALE when one has no name any
