@@ -5,7 +5,7 @@
 /* The kernel's flags of some mapping may have changed: they are read again before the next stop. */
 void rt_advice_changed(void);
 
-/* Memory is about to be discarded, or has just been (MADV_DONTNEED). */
+/* Memory is about to be discarded, or has just been (MADV_DONTNEED); capture/memory.c. */
 void rt_memory_discarded(void);
 
 /* After mlockall(): MCL_FUTURE with or without MCL_ONFAULT; 0: memory to come is not locked. */

@@ -13,14 +13,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "capture/status.h"
 #include "engine.h"
 #include "memory.h"
 #include "message.h"
+#include "parse.h"
 #include "sys.h"
 #include "thread.h"
 
 #define MAX_GROUPS 1024
-#define TEXT_SIZE (32 * 1024)
 #define CAPABILITIES 64
 #define SECCOMP_FILTERS 2 /* SECCOMP_MODE_FILTER */
 
@@ -31,75 +32,54 @@ struct process_credentials {
 	size_t group_count;
 	uint64_t no_new_privs, seccomp;
 	bool told_seccomp;
-	char text[TEXT_SIZE];
+	char text[RT_STATUS_BYTES];
 };
 
 /* ---- the text ---- */
 
-/* What follows `key` at the start of a line; "" when there is no such line. */
-static const char *find_field(const char *text, const char *key)
+static uint64_t take_number(const char **at, unsigned base)
 {
-	size_t length = strlen(key);
-	for (; text != NULL && *text != '\0'; text = strchr(text, '\n'), text = text ? text + 1 : NULL)
-		if (strncmp(text, key, length) == 0)
-			return text + length;
-	return "";
+	while (**at == ' ' || **at == '\t')
+		(*at)++;
+	return rt_parse_number(at, base);
 }
 
-static uint64_t take_number(const char **text, unsigned base)
-{
-	uint64_t value = 0;
-	while (**text == ' ' || **text == '\t')
-		(*text)++;
-	for (;; (*text)++) {
-		char c = **text;
-		unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
-		if (digit >= base)
-			return value;
-		value = value * base + digit;
-	}
-}
-
+/* 0 when there is no such line. */
 static uint64_t number_of(const char *text, const char *key, unsigned base)
 {
-	const char *at = find_field(text, key);
-	return take_number(&at, base);
+	const char *at = rt_status_find(text, key);
+	return at == NULL ? 0 : take_number(&at, base);
 }
 
 /* Real, effective, saved; the fourth is that of the file system and follows the effective one. */
 static void three_of(const char *text, const char *key, uint32_t *ids)
 {
-	const char *at = find_field(text, key);
-	for (int i = 0; i < 3; i++)
+	const char *at = rt_status_find(text, key);
+	for (int i = 0; at != NULL && i < 3; i++)
 		ids[i] = (uint32_t)take_number(&at, 10);
 }
 
 static void groups_of(struct process_credentials *credentials)
 {
-	const char *at = find_field(credentials->text, "Groups:");
+	const char *at = rt_status_find(credentials->text, "Groups:");
 	credentials->group_count = 0;
-	for (;;) {
-		while (*at == ' ' || *at == '\t')
-			at++;
-		if (*at < '0' || *at > '9' || credentials->group_count == MAX_GROUPS)
-			return;
+	while (at != NULL && *at >= '0' && *at <= '9' && credentials->group_count < MAX_GROUPS) {
 		credentials->groups[credentials->group_count++] = (uint32_t)take_number(&at, 10);
+		while (*at == ' ')
+			at++;
 	}
 }
 
 static int read_status(struct engine *engine)
 {
 	struct process_credentials *credentials = engine->credentials;
-	size_t length = 0;
-	ssize_t got = rt_sys_lseek(engine->status_fd, 0, SEEK_SET);
-	if (got < 0)
-		return (int)got;
-	while ((got = rt_sys_read(engine->status_fd, credentials->text + length, TEXT_SIZE - 1 - length)) > 0)
-		length += (size_t)got;
-	if (got < 0)
-		return (int)got;
 	const char *text = credentials->text;
-	credentials->text[length] = '\0';
+	int result = rt_status_read(engine->status_fd, credentials->text, sizeof(credentials->text));
+	if (result < 0)
+		return result;
+	/* The last of those that are always there. */
+	if (rt_status_find(text, "NoNewPrivs:") == NULL)
+		return -EIO;
 	three_of(text, "Uid:", credentials->main.uid);
 	three_of(text, "Gid:", credentials->main.gid);
 	groups_of(credentials);

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "capture/status.h"
 #include "descriptor/table.h"
 #include "engine.h"
 #include "memory.h"
@@ -31,24 +32,18 @@
 	(BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGALRM) | BIT(SIGVTALRM) | BIT(SIGPROF) | BIT(SIGCHLD) |          \
 	 BIT(SIGCONT) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
 #define FIRST_SIGNALS 64
-#define STATUS_BYTES 32768 /* of a status file; the groups take most of it */
 #define LOOK_AGAIN_NS 1000000L
 
 /* ---- what the kernel shows ---- */
 
-/* The number after `field` in a status file of /proc, in the given base, to *value. 0 or -errno. */
-static int read_status_field(int fd, const char *field, unsigned int base, uint64_t *value)
+/* The number of a line of a status file, in the given base, to *value. 0 or -errno. */
+static int read_status_field(int fd, const char *key, unsigned int base, uint64_t *value)
 {
-	char text[STATUS_BYTES];
-	size_t length = 0;
-	ssize_t got;
-	while ((got = rt_sys_pread(fd, text + length, sizeof(text) - 1 - length, (off_t)length)) > 0)
-		length += (size_t)got;
-	text[length] = '\0';
-	const char *at = strstr(text, field);
-	if (got < 0 || at == NULL)
-		return got < 0 ? (int)got : -EIO;
-	at += strlen(field);
+	char text[RT_STATUS_BYTES];
+	int result = rt_status_read(fd, text, sizeof(text));
+	const char *at = result < 0 ? NULL : rt_status_find(text, key);
+	if (at == NULL)
+		return result < 0 ? result : -EIO;
 	*value = rt_parse_number(&at, base);
 	return 0;
 }
@@ -62,7 +57,7 @@ static int read_pending(const struct engine *engine, int tid, uint64_t *pending)
 	*pending = 0;
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
-	int result = read_status_field(fd, "SigPnd:\t", 16, pending);
+	int result = read_status_field(fd, "SigPnd:", 16, pending);
 	rt_sys_close(fd);
 	return result == -ESRCH ? 0 : result;
 }
@@ -75,7 +70,7 @@ static int read_pending(const struct engine *engine, int tid, uint64_t *pending)
 static int signals_are_queued(const struct engine *engine)
 {
 	uint64_t count = 0;
-	int result = read_status_field(engine->status_fd, "SigQ:\t", 10, &count);
+	int result = read_status_field(engine->status_fd, "SigQ:", 10, &count);
 	return result < 0 ? result : count != 0;
 }
 
