@@ -7,7 +7,7 @@
 
 #include "sys.h"
 
-#define MAX_NOTES 4096    /* bytes of a note segment that are looked at */
+#define MAX_NOTES 4096 /* bytes of a note segment that are looked at */
 #define MAX_SEGMENTS 64
 #define ALIGN4(x) (((x) + 3) & ~(size_t)3)
 

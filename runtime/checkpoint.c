@@ -25,12 +25,12 @@
 #include "wait.h"
 
 #define STACK_SIZE (512 * 1024)
-#define TLS_SIZE (64 * 1024)           /* room below the thread pointer, for stray accesses */
-#define RETRY_MOST_NS 1000000000L      /* a failing store is tried again at least so often */
-#define RESERVE_PAGES 256              /* room made in the log before the stop */
-#define LOOK_AROUND_NS 1000000000L     /* how often to see whether the program is still there */
-#define STUCK_CHECKPOINTS 5            /* stops given up in a row before the user is told */
-#define STUCK_FACTOR 10                /* after a stop given up, the program runs so many times as long */
+#define TLS_SIZE (64 * 1024)       /* room below the thread pointer, for stray accesses */
+#define RETRY_MOST_NS 1000000000L  /* a failing store is tried again at least so often */
+#define RESERVE_PAGES 256          /* room made in the log before the stop */
+#define LOOK_AROUND_NS 1000000000L /* how often to see whether the program is still there */
+#define STUCK_CHECKPOINTS 5        /* stops given up in a row before the user is told */
+#define STUCK_FACTOR 10            /* after a stop given up, the program runs so many times as long */
 
 static void wake(uint32_t *word)
 {
@@ -112,7 +112,8 @@ static void report_shared_files(struct engine *engine)
 	if (engine->unsaved_file == 0 || engine->told_shared_file)
 		return;
 	const struct region *region = &engine->captured_regions.entries[engine->unsaved_file - 1];
-	rt_say("%s is mapped shared and writable and larger than 1 MiB: what is written to the mapping is not undone by "
+	rt_say("%s is mapped shared and writable and larger than 1 MiB: what is written to the mapping is not undone "
+	       "by "
 	       "a restore",
 	       rt_region_name(&engine->captured_regions, region));
 	engine->told_shared_file = true;
@@ -129,8 +130,7 @@ static int take_checkpoint(struct engine *engine)
 	if ((result = rt_fail(RT_FAIL_CHECKPOINT_COPY)) < 0 ||
 	    (!engine->recapture && (result = rt_capture_precopy(engine)) < 0))
 		return result;
-	if ((result = rt_fail(RT_FAIL_CHECKPOINT_PREPARE)) < 0 ||
-	    (result = rt_credentials_prepare(engine)) < 0 ||
+	if ((result = rt_fail(RT_FAIL_CHECKPOINT_PREPARE)) < 0 || (result = rt_credentials_prepare(engine)) < 0 ||
 	    (result = rt_capture_prepare_advice(engine)) < 0 ||
 	    (result = rt_descriptors_prepare(engine->descriptors)) < 0 ||
 	    (result = rt_store_reserve(engine->store, RESERVE_PAGES)) < 0 ||

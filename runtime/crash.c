@@ -232,9 +232,9 @@ static void put_note(struct crash_buffer *crash, const char *owner, uint32_t typ
 /* In the order of the kernel's struct user_regs_struct. */
 static void copy_registers(elf_gregset_t to, const greg_t *from)
 {
-	static const int order[] = {REG_R15, REG_R14, REG_R13, REG_R12, REG_RBP, REG_RBX, REG_R11, REG_R10, REG_R9,
-				    REG_R8,  REG_RAX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, -1,      REG_RIP, -1,
-				    REG_EFL, REG_RSP, -1};
+	static const int order[] = {REG_R15, REG_R14, REG_R13, REG_R12, REG_RBP, REG_RBX, REG_R11,
+				    REG_R10, REG_R9,  REG_R8,  REG_RAX, REG_RCX, REG_RDX, REG_RSI,
+				    REG_RDI, -1,      REG_RIP, -1,      REG_EFL, REG_RSP, -1};
 	for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		to[i] = order[i] < 0 ? 0 : (unsigned long)from[order[i]];
 	to[15] = ~0UL; /* orig_rax: not in a system call */
@@ -317,8 +317,8 @@ static void write_record(const struct engine *engine)
 		.e_phentsize = sizeof(Elf64_Phdr),
 		.e_phnum = stack_length > 0 ? 2 : 1,
 	};
-	head->segments[0] = (Elf64_Phdr){
-		.p_type = PT_NOTE, .p_offset = notes_at, .p_filesz = crash->notes_length, .p_align = 4};
+	head->segments[0] =
+		(Elf64_Phdr){.p_type = PT_NOTE, .p_offset = notes_at, .p_filesz = crash->notes_length, .p_align = 4};
 	head->segments[1] = (Elf64_Phdr){
 		.p_type = PT_LOAD,
 		.p_flags = PF_R | PF_W,

@@ -27,10 +27,10 @@ struct engine;
 
 /* The note of our own. */
 struct crash_note {
-	uint64_t owner_start;   /* start time of the process, as in the store's commit record: which life it was */
-	int64_t realtime_ns;    /* CLOCK_REALTIME */
-	int32_t pid;            /* of the process; the thread's is in NT_PRSTATUS */
-	uint32_t truncated;     /* NT_FILE does not have all mapped files */
+	uint64_t owner_start; /* start time of the process, as in the store's commit record: which life it was */
+	int64_t realtime_ns;  /* CLOCK_REALTIME */
+	int32_t pid;          /* of the process; the thread's is in NT_PRSTATUS */
+	uint32_t truncated;   /* NT_FILE does not have all mapped files */
 	char thread_name[16];
 };
 

@@ -22,9 +22,9 @@ struct engine_options {
 	enum store_durability durability;
 	int signal;
 	enum rt_track_kind track; /* chosen: never RT_TRACK_ANY while protected */
-	bool verify;  /* RESPCT_VERIFY: prove every checkpoint before its commit */
-	bool fresh;   /* overwrite a crashed run */
-	bool quiet;   /* no line at start */
+	bool verify;              /* RESPCT_VERIFY: prove every checkpoint before its commit */
+	bool fresh;               /* overwrite a crashed run */
+	bool quiet;               /* no line at start */
 };
 
 /* A thread of the program, as the quiesce sees it. */
@@ -46,7 +46,7 @@ enum thread_command {
 struct timer_samples {
 	int64_t *values_ns;
 	size_t count, capacity;
-	size_t next; /* of the second reading */
+	size_t next;       /* of the second reading */
 	int64_t second_ns; /* CLOCK_MONOTONIC when that began */
 };
 
@@ -64,15 +64,15 @@ struct missed_pages {
 
 /* Figures of the run, for `respct stat`; written by the checkpoint thread. */
 struct engine_statistics {
-	uint64_t checkpoints;  /* committed in this life of the process */
-	uint64_t abandoned;    /* given up: a thread could not be stopped in time */
+	uint64_t checkpoints; /* committed in this life of the process */
+	uint64_t abandoned;   /* given up: a thread could not be stopped in time */
 	uint64_t parked_ns_last, parked_ns_total, parked_ns_max;
 	uint64_t quiesce_ns_total, memory_ns_total, process_ns_total; /* the parts of the parked time */
 	uint64_t pages_written, pages_precopied;
-	uint64_t stragglers;   /* threads captured by signal */
-	uint32_t suspended;    /* the errno value for which protection has stopped; 0: it has not */
+	uint64_t stragglers; /* threads captured by signal */
+	uint32_t suspended;  /* the errno value for which protection has stopped; 0: it has not */
 	uint32_t pad;
-	uint64_t stops;        /* stops so far; parked_ns[] has the last ones, nanoseconds */
+	uint64_t stops; /* stops so far; parked_ns[] has the last ones, nanoseconds */
 	uint32_t parked_ns[PARKED_SAMPLES];
 	uint32_t track; /* enum rt_track_kind */
 };
@@ -91,8 +91,8 @@ struct engine {
 	uint32_t command; /* enum thread_command, for the thread that `commanded` names */
 	int command_result;
 	uint64_t commanded; /* &rt_thread.context of a parked thread that is to do something; 0: none */
-	uint32_t request; /* counts rt_checkpoint_now() calls */
-	uint32_t served;  /* the last request whose checkpoint has ended; callers sleep on it, and every
+	uint32_t request;   /* counts rt_checkpoint_now() calls */
+	uint32_t served;    /* the last request whose checkpoint has ended; callers sleep on it, and every
 			   * checkpoint wakes them, so that in a restored process they look again */
 	int request_result;
 	uint32_t forked;  /* since this life began: children may write shared memory while we are parked */
@@ -104,8 +104,8 @@ struct engine {
 	/* --- checkpoint thread only --- */
 	uint32_t round;
 	int64_t due_ns; /* when the next checkpoint is due, CLOCK_MONOTONIC; 0: none was planned yet */
-	int tid; /* of the checkpoint thread */
-	int exit_code;         /* the checkpoint thread ends with it, and with it a process of which nothing else is left */
+	int tid;        /* of the checkpoint thread */
+	int exit_code;  /* the checkpoint thread ends with it, and with it a process of which nothing else is left */
 	bool had_more_threads; /* as of the last stop: than the main thread */
 	struct store *store;
 	struct descriptor_table *descriptors;
@@ -121,39 +121,39 @@ struct engine {
 	int thread_count, thread_capacity;
 	uint8_t *straggles; /* by record index: captured by signal the last time */
 	struct missed_pages missed;
-	uint64_t process_pending;  /* signals pending for the process in this stop */
-	uint64_t timer_signals;    /* those that exactly one timer of timer_create(2) sends */
+	uint64_t process_pending;      /* signals pending for the process in this stop */
+	uint64_t timer_signals;        /* those that exactly one timer of timer_create(2) sends */
 	uint64_t shared_timer_signals; /* those that several send */
-	uint64_t takeable_signals; /* those that are captured with all they carry */
+	uint64_t takeable_signals;     /* those that are captured with all they carry */
 	struct pending_signals pending;
 	int64_t interval_timers_us[3]; /* time left, by ITIMER_, before the look at the signals */
 	struct timer_samples timer_samples;
 	uint64_t vdso_start, vdso_end; /* of [vdso], read by stragglers; 0: not known, or none */
-	struct advice_table advice; /* as of the last look */
-	struct advice_table guards; /* guard regions, as of this stop */
-	bool suspended;     /* the store fails: running unprotected since the last commit */
-	int64_t retry_ns;   /* how long until the next attempt */
-	bool removed;       /* the store's files have no name any more: there is nothing to try */
-	bool bus_blocked;   /* the checkpoint thread blocks SIGBUS, too */
-	bool recapture;     /* what changed since the last commit is not known: compare all pages */
-	bool postponed;     /* a thread is to leave the vDSO before it is captured */
-	bool advice_read; /* has been looked at */
-	bool vdso_stored; /* the store has had its pages from this process */
-	bool told_shared_file; /* said once that a file's contents are not rolled back */
-	bool told_mapping; /* said once that a mapping cannot be restored */
-	bool epoch_open;    /* an epoch of the store has begun and is not committed */
-	bool restorer_dropped; /* the restorer's memory is unmapped, or never was there */
+	struct advice_table advice;    /* as of the last look */
+	struct advice_table guards;    /* guard regions, as of this stop */
+	bool suspended;                /* the store fails: running unprotected since the last commit */
+	int64_t retry_ns;              /* how long until the next attempt */
+	bool removed;                  /* the store's files have no name any more: there is nothing to try */
+	bool bus_blocked;              /* the checkpoint thread blocks SIGBUS, too */
+	bool recapture;                /* what changed since the last commit is not known: compare all pages */
+	bool postponed;                /* a thread is to leave the vDSO before it is captured */
+	bool advice_read;              /* has been looked at */
+	bool vdso_stored;              /* the store has had its pages from this process */
+	bool told_shared_file;         /* said once that a file's contents are not rolled back */
+	bool told_mapping;             /* said once that a mapping cannot be restored */
+	bool epoch_open;               /* an epoch of the store has begun and is not committed */
+	bool restorer_dropped;         /* the restorer's memory is unmapped, or never was there */
 	size_t unsaved_file; /* index in the regions captured last, plus 1, of a file that rt_capture_shared_files()
 			      * found too large; 0: none */
-	int stuck;          /* stops given up in a row */
-	int unparked;       /* a thread that was not parked at the end of the last one */
+	int stuck;           /* stops given up in a row */
+	int unparked;        /* a thread that was not parked at the end of the last one */
 	struct process_facts *facts;
 	struct process_credentials *credentials;
-	char *look_stack;   /* of a thread that looks at another one, in a stop that takes long; NULL: none was needed */
+	char *look_stack; /* of a thread that looks at another one, in a stop that takes long; NULL: none was needed */
 	uint32_t discards_seen; /* by the last capture */
 	bool discarded;         /* some memory has been since then */
-	char *compare_buffer; /* pages copied before the stop, to be compared; NULL: none were yet */
-	char *copy_buffer;  /* one page, for memory that must be read through /proc/self/mem */
+	char *compare_buffer;   /* pages copied before the stop, to be compared; NULL: none were yet */
+	char *copy_buffer;      /* one page, for memory that must be read through /proc/self/mem */
 
 	/* --- crash.c: written by the thread that crashes --- */
 	uint32_t crash_state; /* futex */
@@ -165,9 +165,9 @@ struct engine {
 	int timers_fd; /* /proc/self/timers; negative: this kernel does not have it */
 	int maps_fd, pagemap_fd, memory_fd;
 	int control_fd; /* of the tracker; negative: it needs none */
-	int smaps_fd; /* negative: this kernel does not have it */
+	int smaps_fd;   /* negative: this kernel does not have it */
 	int lock_fd, statistics_fd, crash_fd;
-	int oom_fd; /* /proc/self/oom_score_adj; negative: there is none */
+	int oom_fd;           /* /proc/self/oom_score_adj; negative: there is none */
 	uint64_t owner_start; /* start time of this process, as in the store */
 };
 

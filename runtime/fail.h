@@ -30,10 +30,10 @@
 
 /* What an error at a point does. */
 enum rt_fail_effect {
-	FAIL_NOTHING,   /* none can happen there */
-	FAIL_SUSPENDS,  /* protection stops until the step succeeds */
-	FAIL_GOES_BY,   /* the step can do without: no line, protection goes on */
-	FAIL_REFUSES,   /* the restore ends with one line and status 125 */
+	FAIL_NOTHING,  /* none can happen there */
+	FAIL_SUSPENDS, /* protection stops until the step succeeds */
+	FAIL_GOES_BY,  /* the step can do without: no line, protection goes on */
+	FAIL_REFUSES,  /* the restore ends with one line and status 125 */
 };
 
 /*
@@ -44,90 +44,92 @@ enum rt_fail_effect {
  * program ends; restore.*: respct-restore; restorer.*: in the address space in the making; resume.*: in the
  * image again.
  */
-#define RT_FAIL_POINTS(POINT)                                                                                         \
-	POINT(CHECKPOINT_BEGIN, "checkpoint.begin", FAIL_SUSPENDS)         /* before the epoch begins */              \
-	POINT(CHECKPOINT_COPY, "checkpoint.copy", FAIL_SUSPENDS)           /* before the pre-copy */                  \
-	POINT(CHECKPOINT_PREPARE, "checkpoint.prepare", FAIL_SUSPENDS)     /* before the log gets room */             \
-	POINT(CHECKPOINT_STOP, "checkpoint.stop", FAIL_SUSPENDS)           /* before the threads are stopped */       \
-	POINT(CHECKPOINT_CAPTURE, "checkpoint.capture", FAIL_SUSPENDS)     /* they are */                             \
-	POINT(CHECKPOINT_DESCRIBE, "checkpoint.describe", FAIL_SUSPENDS)   /* memory is captured, nothing else yet */ \
-	POINT(CHECKPOINT_CAPTURED, "checkpoint.captured", FAIL_SUSPENDS)   /* all is, the threads are still stopped */ \
-	POINT(CHECKPOINT_RESUMED, "checkpoint.resumed", FAIL_SUSPENDS)     /* they run again */                       \
-	POINT(COMMIT_BEGIN, "commit.begin", FAIL_SUSPENDS)                 /* before there is room for the tail */    \
-	POINT(COMMIT_TAIL, "commit.tail", FAIL_SUSPENDS)                   /* before the tail is written */           \
-	POINT(COMMIT_DRAIN, "commit.drain", FAIL_SUSPENDS)                 /* before the log is drained */            \
-	POINT(COMMIT_RECORD, "commit.record", FAIL_SUSPENDS)               /* before the record is written */         \
-	POINT(RECORD_STORED, "record.stored", FAIL_SUSPENDS)               /* a record is stored, not drained */      \
-	POINT(RECORD_DRAINED, "record.drained", FAIL_NOTHING)              /* it is; the other page has the old one */ \
-	POINT(COMMIT_DONE, "commit.done", FAIL_NOTHING)                    /* the checkpoint is committed */          \
-	POINT(CHECKPOINT_DONE, "checkpoint.done", FAIL_NOTHING)            /* and everybody knows */                  \
-	POINT(SETTLE_BEGIN, "settle.begin", FAIL_SUSPENDS)                 /* pages are due to move home */           \
-	POINT(SETTLE_CHUNK, "settle.chunk", FAIL_SUSPENDS)                 /* before the pages of each chunk */       \
-	POINT(SETTLE_DRAIN, "settle.drain", FAIL_SUSPENDS)                 /* all pages written, none drained */      \
-	POINT(SETTLE_SLOT, "settle.slot", FAIL_SUSPENDS)                   /* before each slot of the index */        \
-	POINT(SETTLE_INDEX, "settle.index", FAIL_SUSPENDS)                 /* before the index is drained */          \
-	POINT(SETTLE_RECORD, "settle.record", FAIL_SUSPENDS)               /* before the record that makes it count */ \
-	POINT(SETTLE_HOLES, "settle.holes", FAIL_NOTHING)                  /* before blocks are given back */         \
-	POINT(SETTLE_REWIND, "settle.rewind", FAIL_SUSPENDS)               /* before the log starts anew */           \
-	POINT(SETTLE_TRIM, "settle.trim", FAIL_NOTHING)                    /* before the log gets shorter */          \
-	POINT(SETTLE_DONE, "settle.done", FAIL_NOTHING)                                                               \
-	POINT(STORE_MAP, "store.map", FAIL_SUSPENDS)                       /* mapping a piece of a file */            \
-	POINT(STORE_GROW, "store.grow", FAIL_SUSPENDS)                     /* giving a file blocks */                 \
-	POINT(STORE_WRITE, "store.write", FAIL_SUSPENDS)                   /* writing to home or index */             \
-	POINT(STORE_DRAIN, "store.drain", FAIL_SUSPENDS)                   /* fdatasync; reached with either durability */ \
-	POINT(STORE_CUT, "store.cut", FAIL_GOES_BY)                        /* making a file shorter */                \
-	POINT(STORE_PUNCH, "store.punch", FAIL_GOES_BY)                    /* giving blocks back */                   \
-	POINT(MEMORY_MAP, "memory.map", FAIL_SUSPENDS)                     /* memory of the runtime */                \
-	POINT(MEMORY_GROW, "memory.grow", FAIL_SUSPENDS)                   /* more of it */                           \
-	POINT(MEMORY_FILE, "memory.file", FAIL_SUSPENDS)                   /* mapping a file for it */                \
-	POINT(UNDO_ROOM, "undo.room", FAIL_GOES_BY)                        /* room for what a call will destroy */    \
-	POINT(UNDO_APPEND, "undo.append", FAIL_GOES_BY)                    /* it is there, and does not count yet */  \
-	POINT(UNDO_DRAIN, "undo.drain", FAIL_GOES_BY)                      /* sealed, not drained */                  \
-	POINT(UNDO_SAVED, "undo.saved", FAIL_NOTHING)                      /* the call may go on */                   \
-	POINT(END_BEGIN, "end.begin", FAIL_NOTHING)                        /* the program ends: before the record */  \
-	POINT(END_CUT, "end.cut", FAIL_NOTHING)                            /* the store says so; its files are full */ \
-	POINT(END_DONE, "end.done", FAIL_NOTHING)                                                                     \
-	POINT(RESTORE_OPENED, "restore.opened", FAIL_REFUSES)              /* the image is open */                    \
-	POINT(RESTORE_LOCKED, "restore.locked", FAIL_REFUSES)              /* the store is ours */                    \
-	POINT(RESTORE_CHECKED, "restore.checked", FAIL_REFUSES)            /* every checksum is right */              \
-	POINT(RESTORE_UNDO, "restore.undo", FAIL_REFUSES)                  /* before each change that is undone */    \
-	POINT(RESTORE_UNDONE, "restore.undone", FAIL_REFUSES)              /* all are */                              \
-	POINT(RESTORE_FILES, "restore.files", FAIL_REFUSES)                /* mapped files are checked */             \
-	POINT(RESTORE_SHARED, "restore.shared", FAIL_REFUSES)              /* shared memory is made */                \
-	POINT(RESTORE_PLANNED, "restore.planned", FAIL_REFUSES)            /* the restorer knows what to do */        \
-	POINT(RESTORE_DESCRIPTORS, "restore.descriptors", FAIL_REFUSES)    /* descriptors are made, files cut */      \
-	POINT(RESTORE_ENTER, "restore.enter", FAIL_REFUSES)                /* before the restorer takes over */       \
-	POINT(RESTORER_CLEARED, "restorer.cleared", FAIL_REFUSES)          /* the old address space is gone */        \
-	POINT(RESTORER_MAPPED, "restorer.mapped", FAIL_REFUSES)            /* the mappings are there */               \
-	POINT(RESTORER_LOAD, "restorer.load", FAIL_REFUSES)                /* before each piece of memory */          \
-	POINT(RESTORER_LOADED, "restorer.loaded", FAIL_REFUSES)            /* all memory is */                        \
-	POINT(RESTORER_THREADS, "restorer.threads", FAIL_REFUSES)          /* the threads are, and wait */            \
-	POINT(RESUME_BEGIN, "resume.begin", FAIL_REFUSES)                  /* code of the image runs */               \
-	POINT(RESUME_STORE, "resume.store", FAIL_REFUSES)                  /* the store is open for writing */        \
-	POINT(RESUME_OWNED, "resume.owned", FAIL_REFUSES)                  /* it names the new owner */               \
-	POINT(RESUME_ENGINE, "resume.engine", FAIL_REFUSES)                /* the engine is there */                  \
-	POINT(RESUME_TRACKED, "resume.tracked", FAIL_REFUSES)              /* memory is tracked */                    \
-	POINT(RESUME_DONE, "resume.done", FAIL_REFUSES)                    /* the checkpoint thread is there */       \
-	POINT(RESTORER_GO, "restorer.go", FAIL_NOTHING)                    /* before the threads go */                \
-	POINT(RESTORER_GONE, "restorer.gone", FAIL_NOTHING)                /* they have; the main thread is the last */
+/* clang-format off: a table */
+#define RT_FAIL_POINTS(POINT)                                                                                        \
+	POINT(CHECKPOINT_BEGIN, "checkpoint.begin", FAIL_SUSPENDS)       /* before the epoch begins */               \
+	POINT(CHECKPOINT_COPY, "checkpoint.copy", FAIL_SUSPENDS)         /* before the pre-copy */                   \
+	POINT(CHECKPOINT_PREPARE, "checkpoint.prepare", FAIL_SUSPENDS)   /* before the log gets room */              \
+	POINT(CHECKPOINT_STOP, "checkpoint.stop", FAIL_SUSPENDS)         /* before the threads are stopped */        \
+	POINT(CHECKPOINT_CAPTURE, "checkpoint.capture", FAIL_SUSPENDS)   /* they are */                              \
+	POINT(CHECKPOINT_DESCRIBE, "checkpoint.describe", FAIL_SUSPENDS) /* memory is captured, nothing else yet */  \
+	POINT(CHECKPOINT_CAPTURED, "checkpoint.captured", FAIL_SUSPENDS) /* all is, the threads are still stopped */ \
+	POINT(CHECKPOINT_RESUMED, "checkpoint.resumed", FAIL_SUSPENDS)   /* they run again */                        \
+	POINT(COMMIT_BEGIN, "commit.begin", FAIL_SUSPENDS)               /* before there is room for the tail */     \
+	POINT(COMMIT_TAIL, "commit.tail", FAIL_SUSPENDS)                 /* before the tail is written */            \
+	POINT(COMMIT_DRAIN, "commit.drain", FAIL_SUSPENDS)               /* before the log is drained */             \
+	POINT(COMMIT_RECORD, "commit.record", FAIL_SUSPENDS)             /* before the record is written */          \
+	POINT(RECORD_STORED, "record.stored", FAIL_SUSPENDS)             /* a record is stored, not drained */       \
+	POINT(RECORD_DRAINED, "record.drained", FAIL_NOTHING)            /* it is; the other page has the old one */ \
+	POINT(COMMIT_DONE, "commit.done", FAIL_NOTHING)                  /* the checkpoint is committed */           \
+	POINT(CHECKPOINT_DONE, "checkpoint.done", FAIL_NOTHING)          /* and everybody knows */                   \
+	POINT(SETTLE_BEGIN, "settle.begin", FAIL_SUSPENDS)               /* pages are due to move home */            \
+	POINT(SETTLE_CHUNK, "settle.chunk", FAIL_SUSPENDS)               /* before the pages of each chunk */        \
+	POINT(SETTLE_DRAIN, "settle.drain", FAIL_SUSPENDS)               /* all pages written, none drained */       \
+	POINT(SETTLE_SLOT, "settle.slot", FAIL_SUSPENDS)                 /* before each slot of the index */         \
+	POINT(SETTLE_INDEX, "settle.index", FAIL_SUSPENDS)               /* before the index is drained */           \
+	POINT(SETTLE_RECORD, "settle.record", FAIL_SUSPENDS)             /* before the record that makes it count */ \
+	POINT(SETTLE_HOLES, "settle.holes", FAIL_NOTHING)                /* before blocks are given back */          \
+	POINT(SETTLE_REWIND, "settle.rewind", FAIL_SUSPENDS)             /* before the log starts anew */            \
+	POINT(SETTLE_TRIM, "settle.trim", FAIL_NOTHING)                  /* before the log gets shorter */           \
+	POINT(SETTLE_DONE, "settle.done", FAIL_NOTHING)                                                              \
+	POINT(STORE_MAP, "store.map", FAIL_SUSPENDS)     /* mapping a piece of a file */                             \
+	POINT(STORE_GROW, "store.grow", FAIL_SUSPENDS)   /* giving a file blocks */                                  \
+	POINT(STORE_WRITE, "store.write", FAIL_SUSPENDS) /* writing to home or index */                              \
+	POINT(STORE_DRAIN, "store.drain", FAIL_SUSPENDS) /* fdatasync; reached with either durability */             \
+	POINT(STORE_CUT, "store.cut", FAIL_GOES_BY)      /* making a file shorter */                                 \
+	POINT(STORE_PUNCH, "store.punch", FAIL_GOES_BY)  /* giving blocks back */                                    \
+	POINT(MEMORY_MAP, "memory.map", FAIL_SUSPENDS)   /* memory of the runtime */                                 \
+	POINT(MEMORY_GROW, "memory.grow", FAIL_SUSPENDS) /* more of it */                                            \
+	POINT(MEMORY_FILE, "memory.file", FAIL_SUSPENDS) /* mapping a file for it */                                 \
+	POINT(UNDO_ROOM, "undo.room", FAIL_GOES_BY)      /* room for what a call will destroy */                     \
+	POINT(UNDO_APPEND, "undo.append", FAIL_GOES_BY)  /* it is there, and does not count yet */                   \
+	POINT(UNDO_DRAIN, "undo.drain", FAIL_GOES_BY)    /* sealed, not drained */                                   \
+	POINT(UNDO_SAVED, "undo.saved", FAIL_NOTHING)    /* the call may go on */                                    \
+	POINT(END_BEGIN, "end.begin", FAIL_NOTHING)      /* the program ends: before the record */                   \
+	POINT(END_CUT, "end.cut", FAIL_NOTHING)          /* the store says so; its files are full */                 \
+	POINT(END_DONE, "end.done", FAIL_NOTHING)                                                                    \
+	POINT(RESTORE_OPENED, "restore.opened", FAIL_REFUSES)           /* the image is open */                      \
+	POINT(RESTORE_LOCKED, "restore.locked", FAIL_REFUSES)           /* the store is ours */                      \
+	POINT(RESTORE_CHECKED, "restore.checked", FAIL_REFUSES)         /* every checksum is right */                \
+	POINT(RESTORE_UNDO, "restore.undo", FAIL_REFUSES)               /* before each change that is undone */      \
+	POINT(RESTORE_UNDONE, "restore.undone", FAIL_REFUSES)           /* all are */                                \
+	POINT(RESTORE_FILES, "restore.files", FAIL_REFUSES)             /* mapped files are checked */               \
+	POINT(RESTORE_SHARED, "restore.shared", FAIL_REFUSES)           /* shared memory is made */                  \
+	POINT(RESTORE_PLANNED, "restore.planned", FAIL_REFUSES)         /* the restorer knows what to do */          \
+	POINT(RESTORE_DESCRIPTORS, "restore.descriptors", FAIL_REFUSES) /* descriptors are made, files cut */        \
+	POINT(RESTORE_ENTER, "restore.enter", FAIL_REFUSES)             /* before the restorer takes over */         \
+	POINT(RESTORER_CLEARED, "restorer.cleared", FAIL_REFUSES)       /* the old address space is gone */          \
+	POINT(RESTORER_MAPPED, "restorer.mapped", FAIL_REFUSES)         /* the mappings are there */                 \
+	POINT(RESTORER_LOAD, "restorer.load", FAIL_REFUSES)             /* before each piece of memory */            \
+	POINT(RESTORER_LOADED, "restorer.loaded", FAIL_REFUSES)         /* all memory is */                          \
+	POINT(RESTORER_THREADS, "restorer.threads", FAIL_REFUSES)       /* the threads are, and wait */              \
+	POINT(RESUME_BEGIN, "resume.begin", FAIL_REFUSES)               /* code of the image runs */                 \
+	POINT(RESUME_STORE, "resume.store", FAIL_REFUSES)               /* the store is open for writing */          \
+	POINT(RESUME_OWNED, "resume.owned", FAIL_REFUSES)               /* it names the new owner */                 \
+	POINT(RESUME_ENGINE, "resume.engine", FAIL_REFUSES)             /* the engine is there */                    \
+	POINT(RESUME_TRACKED, "resume.tracked", FAIL_REFUSES)           /* memory is tracked */                      \
+	POINT(RESUME_DONE, "resume.done", FAIL_REFUSES)                 /* the checkpoint thread is there */         \
+	POINT(RESTORER_GO, "restorer.go", FAIL_NOTHING)                 /* before the threads go */                  \
+	POINT(RESTORER_GONE, "restorer.gone", FAIL_NOTHING)             /* they have; the main thread is the last */
 
 enum rt_fail_point {
 #define RT_FAIL_IDENTIFIER(identifier, name, effect) RT_FAIL_##identifier,
 	RT_FAIL_POINTS(RT_FAIL_IDENTIFIER)
 #undef RT_FAIL_IDENTIFIER
-	RT_FAIL_COUNT,
+		RT_FAIL_COUNT,
 	RT_FAIL_ANY = RT_FAIL_COUNT,
 };
+/* clang-format on */
 
-#define RT_FAIL_ACTIONS(ACTION)                                                                                       \
-	ACTION("kill", -1)                                                                                            \
-	ACTION("stop", -2)                                                                                            \
-	ACTION("enospc", ENOSPC)                                                                                      \
-	ACTION("eio", EIO)                                                                                            \
-	ACTION("enomem", ENOMEM)                                                                                      \
-	ACTION("emfile", EMFILE)                                                                                      \
-	ACTION("erofs", EROFS)                                                                                        \
-	ACTION("edquot", EDQUOT)                                                                                      \
+#define RT_FAIL_ACTIONS(ACTION)  \
+	ACTION("kill", -1)       \
+	ACTION("stop", -2)       \
+	ACTION("enospc", ENOSPC) \
+	ACTION("eio", EIO)       \
+	ACTION("enomem", ENOMEM) \
+	ACTION("emfile", EMFILE) \
+	ACTION("erofs", EROFS)   \
+	ACTION("edquot", EDQUOT) \
 	ACTION("efbig", EFBIG)
 
 #define RT_FAIL_KILL (-1)
@@ -168,7 +170,8 @@ int rt_fail_set(const struct rt_fail_settings *settings);
 /* The point has been reached: what is to happen, 0 for nothing. */
 static inline int32_t rt_fail_count(struct rt_fail *fail, enum rt_fail_point point, enum rt_fail_effect effect)
 {
-	if ((fail->point != (uint32_t)point && fail->point != RT_FAIL_ANY) || (fail->action > 0 && effect == FAIL_NOTHING))
+	if ((fail->point != (uint32_t)point && fail->point != RT_FAIL_ANY) ||
+	    (fail->action > 0 && effect == FAIL_NOTHING))
 		return 0;
 	uint64_t reached = __atomic_add_fetch(&fail->reached, 1, __ATOMIC_ACQ_REL);
 	return reached >= fail->first && reached <= fail->last ? fail->action : 0;

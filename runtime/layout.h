@@ -16,11 +16,11 @@
 #define RT_THREADS_BASE 0x1f0000000000UL /* thread records, in the image */
 
 #define RT_WINDOW_BASE 0x200000000000UL
-#define RT_WINDOW_HEAP_BASE RT_WINDOW_BASE      /* extents of the allocator */
+#define RT_WINDOW_HEAP_BASE RT_WINDOW_BASE /* extents of the allocator */
 #define RT_WINDOW_HEAP_END 0x280000000000UL
-#define RT_WINDOW_STACK_BASE 0x280000000000UL   /* stacks of threads */
+#define RT_WINDOW_STACK_BASE 0x280000000000UL /* stacks of threads */
 #define RT_WINDOW_STACK_END 0x290000000000UL
-#define RT_WINDOW_MAP_BASE 0x290000000000UL     /* the program's own anonymous mappings */
+#define RT_WINDOW_MAP_BASE 0x290000000000UL /* the program's own anonymous mappings */
 #define RT_WINDOW_MAP_END 0x300000000000UL
 #define RT_WINDOW_END 0x300000000000UL
 

@@ -25,8 +25,8 @@ static bool reserve(struct manifest_writer *writer, size_t bytes)
 	size_t capacity = writer->capacity ? writer->capacity : FIRST_CAPACITY;
 	while (capacity < writer->length + bytes)
 		capacity *= 2;
-	uint8_t *grown = writer->bytes ? rt_memory_grow(writer->bytes, writer->capacity, capacity)
-				       : rt_memory_map(capacity);
+	uint8_t *grown =
+		writer->bytes ? rt_memory_grow(writer->bytes, writer->capacity, capacity) : rt_memory_map(capacity);
 	if (grown == NULL) {
 		writer->failed = true;
 		return false;
@@ -62,16 +62,14 @@ void rt_manifest_end(struct manifest_writer *writer)
 	header->length = (uint32_t)payload;
 }
 
-void rt_manifest_add(struct manifest_writer *writer, enum manifest_kind kind, const void *payload,
-		     size_t length)
+void rt_manifest_add(struct manifest_writer *writer, enum manifest_kind kind, const void *payload, size_t length)
 {
 	rt_manifest_begin(writer, kind);
 	rt_manifest_put(writer, payload, length);
 	rt_manifest_end(writer);
 }
 
-int rt_manifest_next(struct manifest_reader *reader, uint32_t *kind, const void **payload,
-		     uint32_t *length)
+int rt_manifest_next(struct manifest_reader *reader, uint32_t *kind, const void **payload, uint32_t *length)
 {
 	struct manifest_record header;
 	if (reader->next == reader->length)

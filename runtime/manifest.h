@@ -17,26 +17,26 @@
 #include <stdint.h>
 
 enum manifest_kind {
-	MANIFEST_PROCESS = 1,    /* struct manifest_process, exactly one, first */
-	MANIFEST_REGION = 2,     /* struct manifest_region + path */
-	MANIFEST_THREAD = 3,     /* struct manifest_thread; the main thread first */
-	MANIFEST_DESCRIPTOR = 4, /* struct manifest_descriptor + its data, see descriptor.h */
-	MANIFEST_SIGNAL = 5,     /* struct manifest_signal, one per signal that is not default */
-	MANIFEST_AUXV = 6,       /* the auxiliary vector, raw */
-	MANIFEST_PATH = 7,       /* struct manifest_path + string: cwd, executable, ... */
-	MANIFEST_TIMER = 8,      /* struct manifest_timer: one interval timer */
-	MANIFEST_LIMIT = 9,      /* struct manifest_limit: one resource limit */
-	MANIFEST_GROUPS = 10,    /* supplementary groups: array of uint32_t */
-	MANIFEST_CHILD = 11,     /* struct manifest_child, one per child not yet waited for */
-	MANIFEST_POSIX_TIMER = 12, /* struct manifest_posix_timer, in the kernel's order */
+	MANIFEST_PROCESS = 1,        /* struct manifest_process, exactly one, first */
+	MANIFEST_REGION = 2,         /* struct manifest_region + path */
+	MANIFEST_THREAD = 3,         /* struct manifest_thread; the main thread first */
+	MANIFEST_DESCRIPTOR = 4,     /* struct manifest_descriptor + its data, see descriptor.h */
+	MANIFEST_SIGNAL = 5,         /* struct manifest_signal, one per signal that is not default */
+	MANIFEST_AUXV = 6,           /* the auxiliary vector, raw */
+	MANIFEST_PATH = 7,           /* struct manifest_path + string: cwd, executable, ... */
+	MANIFEST_TIMER = 8,          /* struct manifest_timer: one interval timer */
+	MANIFEST_LIMIT = 9,          /* struct manifest_limit: one resource limit */
+	MANIFEST_GROUPS = 10,        /* supplementary groups: array of uint32_t */
+	MANIFEST_CHILD = 11,         /* struct manifest_child, one per child not yet waited for */
+	MANIFEST_POSIX_TIMER = 12,   /* struct manifest_posix_timer, in the kernel's order */
 	MANIFEST_QUEUED_SIGNAL = 13, /* struct manifest_queued_signal, in the order of their receipt */
-	MANIFEST_SEGMENT = 14,     /* struct manifest_segment, one per attached System V segment */
-	MANIFEST_UNDO = 15,        /* struct manifest_undo: what leads files back to this checkpoint */
-	MANIFEST_LOCK = 16,        /* struct manifest_lock, one per lock of a file; after the descriptors */
-	MANIFEST_PROCESSOR = 17,   /* struct manifest_processor, exactly one */
-	MANIFEST_FILE_BYTES = 18,  /* struct manifest_file_bytes + path + bytes */
-	MANIFEST_ADVICE = 19,      /* struct manifest_advice: what was asked for some memory */
-	MANIFEST_OWNER = 20,       /* struct manifest_owner, one per descriptor that has one */
+	MANIFEST_SEGMENT = 14,       /* struct manifest_segment, one per attached System V segment */
+	MANIFEST_UNDO = 15,          /* struct manifest_undo: what leads files back to this checkpoint */
+	MANIFEST_LOCK = 16,          /* struct manifest_lock, one per lock of a file; after the descriptors */
+	MANIFEST_PROCESSOR = 17,     /* struct manifest_processor, exactly one */
+	MANIFEST_FILE_BYTES = 18,    /* struct manifest_file_bytes + path + bytes */
+	MANIFEST_ADVICE = 19,        /* struct manifest_advice: what was asked for some memory */
+	MANIFEST_OWNER = 20,         /* struct manifest_owner, one per descriptor that has one */
 };
 
 struct manifest_record {
@@ -46,19 +46,19 @@ struct manifest_record {
 
 /* Values of the process as a whole. */
 struct manifest_process {
-	uint64_t epoch;         /* the checkpoint's number */
-	int64_t realtime_ns;    /* CLOCK_REALTIME when the threads stood still, ns */
-	int64_t monotonic_ns;   /* CLOCK_MONOTONIC at the same instant, ns */
-	int64_t boottime_ns;    /* CLOCK_BOOTTIME at the same instant, ns */
-	uint64_t root_address;  /* struct rt_root in the image */
-	uint64_t resume_entry;  /* rt_resume() in the image */
+	uint64_t epoch;        /* the checkpoint's number */
+	int64_t realtime_ns;   /* CLOCK_REALTIME when the threads stood still, ns */
+	int64_t monotonic_ns;  /* CLOCK_MONOTONIC at the same instant, ns */
+	int64_t boottime_ns;   /* CLOCK_BOOTTIME at the same instant, ns */
+	uint64_t root_address; /* struct rt_root in the image */
+	uint64_t resume_entry; /* rt_resume() in the image */
 	int32_t pid;
 	int32_t parent;
 	uint32_t uid[3]; /* real, effective, saved */
 	uint32_t gid[3];
 	uint32_t umask;
 	uint32_t thread_count;
-	uint32_t dumpable;      /* prctl(PR_GET_DUMPABLE) */
+	uint32_t dumpable; /* prctl(PR_GET_DUMPABLE) */
 	uint32_t personality;
 	/* mm boundaries, for prctl(PR_SET_MM_MAP) */
 	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
@@ -68,8 +68,8 @@ struct manifest_process {
 	uint64_t no_new_privs;
 	/* capabilities of the main thread; bit n is number n */
 	uint64_t effective, permitted, inheritable, bounding, ambient;
-	uint32_t secure_bits;        /* prctl(PR_GET_SECUREBITS) */
-	int32_t parent_death_signal; /* prctl(PR_GET_PDEATHSIG) of the main thread */
+	uint32_t secure_bits;                    /* prctl(PR_GET_SECUREBITS) */
+	int32_t parent_death_signal;             /* prctl(PR_GET_PDEATHSIG) of the main thread */
 	uint32_t child_subreaper, no_huge_pages; /* prctl(PR_GET_CHILD_SUBREAPER), PR_GET_THP_DISABLE */
 	int32_t oom_score_adjustment;
 	int32_t zero;
@@ -99,17 +99,17 @@ enum region_flag {
 /* One mapping, [start, end), page aligned; records are sorted and do not overlap. */
 struct manifest_region {
 	uint64_t start, end;
-	uint64_t offset;  /* of `start` in the file, bytes */
-	uint64_t device;  /* st_dev; files and shared memory. With the inode it tells which is mapped twice */
-	uint64_t inode;   /* st_ino */
-	uint64_t size;    /* st_size at the checkpoint, files only */
-	int64_t mtime_ns; /* st_mtim, files only */
-	uint32_t kind;    /* enum region_kind */
-	uint32_t prot;    /* PROT_* */
-	uint32_t flags;   /* bits of enum region_flag */
+	uint64_t offset;     /* of `start` in the file, bytes */
+	uint64_t device;     /* st_dev; files and shared memory. With the inode it tells which is mapped twice */
+	uint64_t inode;      /* st_ino */
+	uint64_t size;       /* st_size at the checkpoint, files only */
+	int64_t mtime_ns;    /* st_mtim, files only */
+	uint32_t kind;       /* enum region_kind */
+	uint32_t prot;       /* PROT_* */
+	uint32_t flags;      /* bits of enum region_flag */
 	uint32_t page_shift; /* base-2 logarithm of the size of its huge pages (MAP_HUGETLB); 0: ordinary ones */
 	uint8_t build_id[REGION_BUILD_ID_SIZE]; /* GNU build-id of an ELF file; zeros: none, or not known */
-	uint32_t path_length; /* bytes of the path that follows, with its terminator; 0: none */
+	uint32_t path_length;                   /* bytes of the path that follows, with its terminator; 0: none */
 };
 
 struct manifest_thread {
@@ -118,21 +118,21 @@ struct manifest_thread {
 	uint64_t context;               /* stack pointer published by rt_arch_park() */
 	uint64_t tls_base;              /* FS base */
 	uint64_t gs_base;
-	uint64_t clear_child_tid;       /* set_tid_address() argument */
+	uint64_t clear_child_tid; /* set_tid_address() argument */
 	uint64_t robust_list, robust_list_length;
-	uint64_t rseq_address;          /* 0: not registered */
+	uint64_t rseq_address; /* 0: not registered */
 	uint32_t rseq_length, rseq_signature;
 	uint64_t alternate_stack_start, alternate_stack_size;
 	char name[16];
 	uint8_t affinity[128]; /* cpu_set_t */
 	int32_t nice;
-	uint32_t policy;       /* SCHED_* */
+	uint32_t policy; /* SCHED_* */
 	int32_t priority;
-	uint32_t exited;       /* the main thread has called pthread_exit() */
-	uint64_t timer_slack;  /* ns; prctl(PR_GET_TIMERSLACK) */
-	int32_t io_priority;   /* ioprio_get(); negative: not known */
+	uint32_t exited;      /* the main thread has called pthread_exit() */
+	uint64_t timer_slack; /* ns; prctl(PR_GET_TIMERSLACK) */
+	int32_t io_priority;  /* ioprio_get(); negative: not known */
 	int32_t zero;
-	uint64_t pending;      /* likewise, for this thread alone */
+	uint64_t pending; /* likewise, for this thread alone */
 };
 
 struct manifest_signal {
@@ -148,7 +148,7 @@ enum path_role {
 };
 
 struct manifest_path {
-	uint32_t role; /* enum path_role */
+	uint32_t role;   /* enum path_role */
 	uint32_t length; /* bytes that follow, with the terminator */
 	/* identity of the file at the checkpoint; zero for directories */
 	uint64_t size;
@@ -179,9 +179,9 @@ struct manifest_child {
 struct manifest_posix_timer {
 	int32_t id;
 	int32_t signal;
-	uint64_t value;  /* sigev_value */
-	int32_t notify;  /* SIGEV_*, with SIGEV_THREAD_ID */
-	int32_t target;  /* thread with SIGEV_THREAD_ID */
+	uint64_t value; /* sigev_value */
+	int32_t notify; /* SIGEV_*, with SIGEV_THREAD_ID */
+	int32_t target; /* thread with SIGEV_THREAD_ID */
 	int32_t clock;
 	int32_t pad;
 	int64_t value_ns, interval_ns; /* time left (0: disarmed) and period */
@@ -311,8 +311,7 @@ void rt_manifest_put(struct manifest_writer *writer, const void *bytes, size_t l
 void rt_manifest_end(struct manifest_writer *writer);
 
 /* begin + put + end. */
-void rt_manifest_add(struct manifest_writer *writer, enum manifest_kind kind, const void *payload,
-		     size_t length);
+void rt_manifest_add(struct manifest_writer *writer, enum manifest_kind kind, const void *payload, size_t length);
 
 /* ---- reading ---- */
 
@@ -324,8 +323,7 @@ struct manifest_reader {
 
 /* Moves to the next record. Returns 1 with *kind, *payload and *length set (payload is 8-byte
  * aligned), 0 at the end, -EBADMSG when the manifest is malformed. */
-int rt_manifest_next(struct manifest_reader *reader, uint32_t *kind, const void **payload,
-		     uint32_t *length);
+int rt_manifest_next(struct manifest_reader *reader, uint32_t *kind, const void **payload, uint32_t *length);
 
 /* The string of `length` bytes (terminator included) at `offset` of a payload of
  * `payload_length` bytes, or NULL when it does not lie inside or is not terminated. */

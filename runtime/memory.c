@@ -126,8 +126,7 @@ void *rt_memory_grow(void *block, size_t old_bytes, size_t new_bytes)
 	if (start == 0)
 		return NULL;
 	account((ssize_t)(new_bytes - old_bytes));
-	void *moved = (void *)rt_syscall(SYS_mremap, block, old_bytes, new_bytes,
-					 MREMAP_MAYMOVE | MREMAP_FIXED, start);
+	void *moved = (void *)rt_syscall(SYS_mremap, block, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, start);
 	if (!rt_is_error(moved))
 		return moved;
 	account(-(ssize_t)(new_bytes - old_bytes));

@@ -49,23 +49,15 @@ static void put_signed(struct output *out, long value)
 static void put_conversion(struct output *out, bool is_long, char conversion, va_list *arguments)
 {
 	switch (conversion) {
-	case 's':
-		put_string(out, va_arg(*arguments, const char *));
-		break;
-	case 'c':
-		put_char(out, (char)va_arg(*arguments, int));
-		break;
-	case 'd':
-		put_signed(out, is_long ? va_arg(*arguments, long) : va_arg(*arguments, int));
-		break;
+	case 's': put_string(out, va_arg(*arguments, const char *)); break;
+	case 'c': put_char(out, (char)va_arg(*arguments, int)); break;
+	case 'd': put_signed(out, is_long ? va_arg(*arguments, long) : va_arg(*arguments, int)); break;
 	case 'u':
 	case 'x':
-		put_unsigned(out,
-			     is_long ? va_arg(*arguments, unsigned long) : va_arg(*arguments, unsigned),
+		put_unsigned(out, is_long ? va_arg(*arguments, unsigned long) : va_arg(*arguments, unsigned),
 			     conversion == 'u' ? 10 : 16);
 		break;
-	default:
-		put_char(out, conversion);
+	default: put_char(out, conversion);
 	}
 }
 
@@ -162,49 +154,27 @@ void rt_refuse(const char *format, ...)
 const char *rt_error_text(int error)
 {
 	switch (error < 0 ? -error : error) {
-	case EPERM:
-		return "operation not permitted";
-	case ENOENT:
-		return "no such file or directory";
-	case EIO:
-		return "input/output error";
-	case ENOMEM:
-		return "out of memory";
-	case EACCES:
-		return "permission denied";
-	case EEXIST:
-		return "already exists";
-	case ENOTDIR:
-		return "not a directory";
-	case EINVAL:
-		return "invalid argument";
-	case EMFILE:
-		return "too many open descriptors in the process";
-	case ENFILE:
-		return "too many open descriptors in the system";
-	case EFBIG:
-		return "file too large";
-	case ENOSPC:
-		return "no space left on device";
-	case EROFS:
-		return "read-only file system";
-	case ENOSYS:
-		return "not supported by this kernel";
-	case EAGAIN:
-		return "temporarily unavailable";
-	case EDQUOT:
-		return "disk quota exceeded";
-	case ELOOP:
-		return "too many levels of symbolic links";
-	case EBUSY:
-		return "busy";
-	case EFAULT:
-		return "bad address";
-	case ESTALE:
-		return "it has been removed";
-	case EBADMSG:
-		return "damaged data";
-	default:
-		return "unexpected error";
+	case EPERM: return "operation not permitted";
+	case ENOENT: return "no such file or directory";
+	case EIO: return "input/output error";
+	case ENOMEM: return "out of memory";
+	case EACCES: return "permission denied";
+	case EEXIST: return "already exists";
+	case ENOTDIR: return "not a directory";
+	case EINVAL: return "invalid argument";
+	case EMFILE: return "too many open descriptors in the process";
+	case ENFILE: return "too many open descriptors in the system";
+	case EFBIG: return "file too large";
+	case ENOSPC: return "no space left on device";
+	case EROFS: return "read-only file system";
+	case ENOSYS: return "not supported by this kernel";
+	case EAGAIN: return "temporarily unavailable";
+	case EDQUOT: return "disk quota exceeded";
+	case ELOOP: return "too many levels of symbolic links";
+	case EBUSY: return "busy";
+	case EFAULT: return "bad address";
+	case ESTALE: return "it has been removed";
+	case EBADMSG: return "damaged data";
+	default: return "unexpected error";
 	}
 }

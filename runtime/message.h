@@ -12,8 +12,7 @@
 
 /* Formats like printf, with %s %d %u %ld %lu %x %lx %c %% and nothing else. Always terminates
  * `buffer`; returns the length written, without the terminator. */
-size_t rt_format(char *buffer, size_t size, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+size_t rt_format(char *buffer, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Descriptor 2 as it is now is stderr: before the program begins. */
 void rt_message_begin(void);

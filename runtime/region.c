@@ -25,10 +25,9 @@ static int reserve_region(struct region_table *table)
 	if (table->count < table->capacity)
 		return 0;
 	size_t capacity = table->capacity ? table->capacity * 2 : FIRST_REGIONS;
-	struct region *grown =
-		table->entries ? rt_memory_grow(table->entries, table->capacity * sizeof(struct region),
-						capacity * sizeof(struct region))
-			       : rt_memory_map(capacity * sizeof(struct region));
+	struct region *grown = table->entries ? rt_memory_grow(table->entries, table->capacity * sizeof(struct region),
+							       capacity * sizeof(struct region))
+					      : rt_memory_map(capacity * sizeof(struct region));
 	if (grown == NULL)
 		return -ENOMEM;
 	table->entries = grown;
@@ -43,8 +42,8 @@ static int reserve_name(struct region_table *table, size_t length)
 	size_t capacity = table->names_capacity ? table->names_capacity : FIRST_NAMES;
 	while (capacity < table->names_length + length + 1)
 		capacity *= 2;
-	char *grown = table->names ? rt_memory_grow(table->names, table->names_capacity, capacity)
-				   : rt_memory_map(capacity);
+	char *grown =
+		table->names ? rt_memory_grow(table->names, table->names_capacity, capacity) : rt_memory_map(capacity);
 	if (grown == NULL)
 		return -ENOMEM;
 	table->names = grown;
@@ -100,7 +99,7 @@ static void classify(struct region *region, const char *name)
 	} else if (region->shared) {
 		/* /dev/zero, memfd and System V segments show as deleted files: the memory is all
 		 * there is, and it is captured like private memory. */
-		region->kind = gone ? REGION_ANONYMOUS_SHARED
+		region->kind = gone                                   ? REGION_ANONYMOUS_SHARED
 			       : region->in_memory && region->written ? REGION_FILE_MEMORY
 								      : REGION_FILE_SHARED;
 	} else {
@@ -240,8 +239,7 @@ static int query_named(int maps_fd, uint64_t address, char *name, struct region 
 }
 
 /* The entry of `previous` for the same mapping; *cursor only moves forward. */
-static const struct region *find_same(const struct region_table *previous, size_t *cursor,
-				      const struct region *region)
+static const struct region *find_same(const struct region_table *previous, size_t *cursor, const struct region *region)
 {
 	while (*cursor < previous->count && previous->entries[*cursor].start < region->start)
 		(*cursor)++;
@@ -260,8 +258,8 @@ static void note_kind_of_memory(const struct region_table *previous, struct regi
 }
 
 /* Adds the mapping just found, with the name it had before or, if that is not its name any more, anew. */
-static int take_region(int maps_fd, uint64_t address, const struct region_table *previous,
-		       const struct region *same, struct region *region, struct region_table *table)
+static int take_region(int maps_fd, uint64_t address, const struct region_table *previous, const struct region *same,
+		       struct region *region, struct region_table *table)
 {
 	char name[NAME_SIZE];
 	const char *known = same ? rt_region_name(previous, same) : NULL;
@@ -316,8 +314,8 @@ static void parse_line(const char *line, struct region *region, const char **nam
 	line++;
 	region->end = rt_parse_hex(&line);
 	line++;
-	region->prot = (line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) |
-		       (line[2] == 'x' ? PROT_EXEC : 0);
+	region->prot =
+		(line[0] == 'r' ? PROT_READ : 0) | (line[1] == 'w' ? PROT_WRITE : 0) | (line[2] == 'x' ? PROT_EXEC : 0);
 	region->shared = line[3] == 's';
 	line += 5;
 	region->offset = rt_parse_hex(&line);
@@ -465,8 +463,7 @@ bool rt_regions_cover(const struct region_table *table, uint64_t device, uint64_
 
 /* ---- manifest ---- */
 
-static void write_region(const struct region_table *table, const struct region *region,
-			 struct manifest_writer *writer)
+static void write_region(const struct region_table *table, const struct region *region, struct manifest_writer *writer)
 {
 	const char *name = rt_region_name(table, region);
 	struct manifest_region record = {

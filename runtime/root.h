@@ -18,16 +18,16 @@ struct rt_root {
 	int wanted;
 	/* The protected process. A fork or vfork child sees another getpid() and stays out. */
 	int pid;
-	struct engine *engine; /* NULL: not protected */
+	struct engine *engine;  /* NULL: not protected */
 	struct engine *stopper; /* whose stops threads heed: the engine, or one that is being made */
-	int signal;            /* the straggler signal */
-	uint64_t own_signals;  /* those of the runtime and the shim; bit n - 1 is signal n */
-	int root_changed;      /* the program has called chroot(): it cannot be found again */
-	int incarnation;       /* how many times this image has been restored */
+	int signal;             /* the straggler signal */
+	uint64_t own_signals;   /* those of the runtime and the shim; bit n - 1 is signal n */
+	int root_changed;       /* the program has called chroot(): it cannot be found again */
+	int incarnation;        /* how many times this image has been restored */
 	/* Threads of the restored process that have not yet left the restorer. */
 	int leaving_restorer;
-	char build_id[48];     /* hexadecimal, of this library */
-	char directory[4096];  /* absolute path of the store */
+	char build_id[48];    /* hexadecimal, of this library */
+	char directory[4096]; /* absolute path of the store */
 };
 
 extern struct rt_root rt_root;

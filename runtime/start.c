@@ -69,8 +69,8 @@ static enum store_durability option_durability(void)
 
 static void read_options(void)
 {
-	rt_options.interval_ns = 1000000 * option_number("RESPCT_INTERVAL_MS", DEFAULT_INTERVAL_MS,
-							 MIN_INTERVAL_MS, MAX_INTERVAL_MS);
+	rt_options.interval_ns =
+		1000000 * option_number("RESPCT_INTERVAL_MS", DEFAULT_INTERVAL_MS, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
 	rt_options.durability = option_durability();
 	rt_options.signal = (int)option_number("RESPCT_SIGNAL", DEFAULT_SIGNAL, SIGRTMIN, SIGRTMAX);
 	rt_options.verify = option_set("RESPCT_VERIFY");
@@ -85,7 +85,8 @@ static void set_fail_point(void)
 	if (value == NULL)
 		return;
 	if (rt_fail_parse(value, &fail) < 0)
-		rt_refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/fail.h has them", RT_FAIL_VARIABLE, value);
+		rt_refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/fail.h has them", RT_FAIL_VARIABLE,
+			  value);
 	if (rt_fail_set(&fail) < 0)
 		rt_refuse("%s: no memory", RT_FAIL_VARIABLE);
 }
@@ -146,7 +147,8 @@ static void require_descriptors(void)
 {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < LEAST_DESCRIPTORS)
-		rt_refuse("the limit of %lu open files leaves no room for the runtime's own: raise it to %d or more (ulimit -n)",
+		rt_refuse("the limit of %lu open files leaves no room for the runtime's own: raise it to %d or more "
+			  "(ulimit -n)",
 			  (unsigned long)limit.rlim_cur, LEAST_DESCRIPTORS);
 }
 
@@ -309,8 +311,8 @@ void rt_end_store(struct engine *engine, int wait_status)
 	rt_fail(RT_FAIL_END_BEGIN);
 	int result = engine->removed ? 0 : rt_store_set_ended(engine->store, wait_status);
 	if (result < 0)
-		rt_say("%s: %s: it cannot be noted that the program has ended: the last checkpoint stays", rt_root.directory,
-		       rt_error_text(result));
+		rt_say("%s: %s: it cannot be noted that the program has ended: the last checkpoint stays",
+		       rt_root.directory, rt_error_text(result));
 	char path[PATH_MAX + 8];
 	rt_format(path, sizeof(path), "%s/pid", rt_root.directory);
 	/* In a directory of the same name there may be another store by now. */

@@ -67,23 +67,18 @@ static bool can_restart(long number, const greg_t *registers, bool described)
 	case SYS_rt_sigsuspend:
 	case SYS_msgrcv:
 	case SYS_msgsnd:
-	case SYS_semop:
-		return true;
-	case SYS_poll:
-		return described || (int)registers[REG_RDX] <= 0;
+	case SYS_semop: return true;
+	case SYS_poll: return described || (int)registers[REG_RDX] <= 0;
 	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-		return described || (int)registers[REG_R10] <= 0;
+	case SYS_epoll_pwait: return described || (int)registers[REG_R10] <= 0;
 	case SYS_EPOLL_PWAIT2:
 	case SYS_semtimedop:
 	case SYS_rt_sigtimedwait: /* the timeout is in the third argument */
 		return described || registers[number == SYS_rt_sigtimedwait ? REG_RDX : REG_R10] == 0;
-	case SYS_clock_nanosleep:
-		return described || (registers[REG_RSI] & TIMER_ABSTIME) != 0;
+	case SYS_clock_nanosleep: return described || (registers[REG_RSI] & TIMER_ABSTIME) != 0;
 	case SYS_futex:
 		return described || (registers[REG_RSI] & FUTEX_CMD_MASK) != FUTEX_WAIT || registers[REG_R10] == 0;
-	default:
-		return described;
+	default: return described;
 	}
 }
 
@@ -103,10 +98,8 @@ static bool waits_and_restarts(long number)
 	case SYS_connect:
 	case SYS_wait4:
 	case SYS_waitid:
-	case SYS_flock:
-		return true;
-	default:
-		return false;
+	case SYS_flock: return true;
+	default: return false;
 	}
 }
 

@@ -126,7 +126,10 @@ struct capability_header {
 	int32_t tid; /* 0: the caller */
 };
 
-#define CAPABILITY_HEADER {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0}
+#define CAPABILITY_HEADER                                       \
+	{                                                       \
+		0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0 \
+	}
 
 /* The kernel has effective, permitted, inheritable of the lower 32, then of the higher ones. */
 void rt_credentials_read(struct rt_credentials *credentials)

@@ -30,7 +30,7 @@ struct rt_kernel_sigaction {
 
 /* What libc changes in all threads together; compared as a whole. */
 struct rt_credentials {
-	uint32_t uid[3], gid[3]; /* real, effective, saved */
+	uint32_t uid[3], gid[3];                    /* real, effective, saved */
 	uint64_t effective, permitted, inheritable; /* capabilities; bit n is number n */
 };
 

@@ -86,13 +86,13 @@ void rt_track_register(struct rt_tracker *tracker, const void *start, size_t len
 
 /* Visits the dirty pages of all regions, with `region` NULL, and makes them clean where that can be done one by
  * one (rt_track_cleans()). The program may run. */
-int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions,
-			rt_track_visit visit, void *context);
+int rt_track_scan_dirty(struct rt_tracker *tracker, const struct region_table *regions, rt_track_visit visit,
+			void *context);
 
 /* Visits all ranges of all tracked regions, pages and holes, and leaves dirty what is dirty.
  * The program's threads are parked. */
-int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *regions,
-		      rt_track_visit visit, void *context);
+int rt_track_scan_all(struct rt_tracker *tracker, const struct region_table *regions, rt_track_visit visit,
+		      void *context);
 
 /* In the same stop: all that was reported as written has been captured. 0 or -errno: then nothing is known
  * about what is dirty. */

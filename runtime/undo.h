@@ -50,7 +50,7 @@ struct rt_undo_section {
 	uint64_t mask; /* of signals, as it was */
 	bool open;
 	bool moves_directory; /* names of open files change */
-	bool makes; /* there was no such name: what is there afterwards is new */
+	bool makes;           /* there was no such name: what is there afterwards is new */
 };
 
 /* A section that ends with the scope, also when the thread is cancelled in it. */

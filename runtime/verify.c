@@ -124,15 +124,15 @@ static void verify_absent_file_page(struct engine *engine, const struct region *
 		fail("the store has a page where memory has none", page);
 }
 
-static int verify_range(void *context, const struct region *region, uint64_t start, uint64_t end,
-			uint64_t categories)
+static int verify_range(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	struct engine *engine = context;
 	if (region->kind == REGION_FILE_PRIVATE && rt_track_has_contents(region, categories) &&
 	    (categories & PAGE_IS_PRESENT) == 0) {
 		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
 			verify_absent_file_page(engine, region, page);
-	} else if (rt_track_has_contents(region, categories) || (region->capture_all && !(categories & PAGE_IS_GUARD))) {
+	} else if (rt_track_has_contents(region, categories) ||
+		   (region->capture_all && !(categories & PAGE_IS_GUARD))) {
 		bool may_be_absent = rt_region_is_shared_memory(region) && !(categories & PAGE_IS_WRITTEN);
 		for (uint64_t page = start; page < end; page += RT_PAGE_SIZE)
 			if (!may_be_absent || rt_store_page(engine->store, page) != NULL)

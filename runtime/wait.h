@@ -20,7 +20,7 @@ enum rt_wait_kind {
 };
 
 struct rt_wait {
-	long number;               /* the system call */
+	long number; /* the system call */
 	enum rt_wait_kind kind;
 	bool interrupted;          /* RT_WAIT_SOCKET: set when only our signal has ended the call */
 	int argument;              /* which argument holds milliseconds: 0 to 5 */

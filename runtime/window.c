@@ -46,8 +46,7 @@ static uintptr_t take(struct part *part, size_t length)
 static void *map_elsewhere(size_t length, int prot, int flags)
 {
 	void *block = rt_sys_mmap(NULL, length, prot, flags, -1, 0);
-	if (rt_is_error(block) || (uintptr_t)block >= RT_RESTORER_END ||
-	    (uintptr_t)block + length <= RT_THREADS_BASE)
+	if (rt_is_error(block) || (uintptr_t)block >= RT_RESTORER_END || (uintptr_t)block + length <= RT_THREADS_BASE)
 		return block;
 	rt_sys_munmap(block, length);
 	return (void *)(intptr_t)-ENOMEM;
@@ -58,8 +57,7 @@ static void *map_in(struct part *part, size_t length, size_t bytes, int prot, in
 	if (bytes > (part->end - part->base) / PIECES)
 		return map_elsewhere(length, prot, flags);
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-		void *block =
-			rt_sys_mmap((void *)take(part, bytes), length, prot, flags | MAP_FIXED_NOREPLACE, -1, 0);
+		void *block = rt_sys_mmap((void *)take(part, bytes), length, prot, flags | MAP_FIXED_NOREPLACE, -1, 0);
 		if ((intptr_t)block != -EEXIST)
 			return block;
 	}

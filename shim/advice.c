@@ -26,10 +26,8 @@ static bool lasts(int advice)
 	case MADV_DONTDUMP:
 	case MADV_DODUMP:
 	case MADV_WIPEONFORK:
-	case MADV_KEEPONFORK:
-		return true;
-	default:
-		return false;
+	case MADV_KEEPONFORK: return true;
+	default: return false;
 	}
 }
 

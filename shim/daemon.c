@@ -15,7 +15,7 @@
 #include "root.h"
 #include "start.h"
 
-#define NAMESPACES                                                                                   \
+#define NAMESPACES                                                                                                   \
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | \
 	 CLONE_NEWTIME)
 
@@ -50,19 +50,19 @@ static void tell_of_namespaces(void)
  * Calls that the kernel refuses to a process of several threads: the checkpoint thread is not to count. Where the
  * program itself has several, it is refused all the same, and nobody is stopped: they might do it at the same time.
  */
-#define WITHOUT_CHECKPOINTS(alone, call)                              \
-	({                                                            \
-		bool pause_ = (alone) && __libc_single_threaded;      \
-		if (pause_)                                           \
-			rt_pause_checkpoints();                       \
-		int result_ = (call);                                 \
-		int saved_ = errno;                                   \
-		if (pause_)                                           \
-			rt_checkpoints_go_on();                       \
-		if (result_ == 0)                    \
-			tell_of_namespaces();        \
-		errno = saved_;                      \
-		result_;                             \
+#define WITHOUT_CHECKPOINTS(alone, call)                         \
+	({                                                       \
+		bool pause_ = (alone) && __libc_single_threaded; \
+		if (pause_)                                      \
+			rt_pause_checkpoints();                  \
+		int result_ = (call);                            \
+		int saved_ = errno;                              \
+		if (pause_)                                      \
+			rt_checkpoints_go_on();                  \
+		if (result_ == 0)                                \
+			tell_of_namespaces();                    \
+		errno = saved_;                                  \
+		result_;                                         \
 	})
 
 SHIM_EXPORT int unshare(int flags)

@@ -21,18 +21,17 @@ static int come_back(int result, char *const given[], char *const used[])
 	return result;
 }
 
-#define EXEC(name, parameters, ...)                                                    \
-	SHIM_EXPORT int name parameters                                                \
-	{                                                                              \
-		char *const *given = environment;                                      \
-		rt_pause_checkpoints();                                                     \
-		environment = rt_environment_complete(given);                          \
-		return come_back(SHIM_NEXT(name)(__VA_ARGS__), given, environment);    \
+#define EXEC(name, parameters, ...)                                                 \
+	SHIM_EXPORT int name parameters                                             \
+	{                                                                           \
+		char *const *given = environment;                                   \
+		rt_pause_checkpoints();                                             \
+		environment = rt_environment_complete(given);                       \
+		return come_back(SHIM_NEXT(name)(__VA_ARGS__), given, environment); \
 	}
 
 EXEC(execve, (const char *path, char *const arguments[], char *const environment[]), path, arguments, environment)
-EXEC(execvpe, (const char *file, char *const arguments[], char *const environment[]), file, arguments,
-     environment)
+EXEC(execvpe, (const char *file, char *const arguments[], char *const environment[]), file, arguments, environment)
 EXEC(fexecve, (int fd, char *const arguments[], char *const environment[]), fd, arguments, environment)
 EXEC(execveat, (int directory, const char *path, char *const arguments[], char *const environment[], int flags),
      directory, path, arguments, environment, flags)
@@ -64,13 +63,13 @@ static void copy_arguments(char **arguments, size_t count, const char *first, va
 }
 
 /* Declares `arguments`, the vector of the variadic list after `first`; *list stands behind its end. */
-#define COLLECT(first)                                          \
-	va_list list;                                           \
-	va_start(list, first);                                  \
-	size_t count = count_arguments(list) + 1;               \
-	va_end(list);                                           \
-	char *arguments[count];                                 \
-	va_start(list, first);                                  \
+#define COLLECT(first)                            \
+	va_list list;                             \
+	va_start(list, first);                    \
+	size_t count = count_arguments(list) + 1; \
+	va_end(list);                             \
+	char *arguments[count];                   \
+	va_start(list, first);                    \
 	copy_arguments(arguments, count, first, list)
 
 SHIM_EXPORT int execl(const char *path, const char *first, ...)

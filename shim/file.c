@@ -18,8 +18,8 @@
 #include "undo.h"
 
 /* Opens a section for the rest of the scope. */
-#define BEFORE(...)                                                          \
-	RT_UNDO_SECTION section = {0};                                       \
+#define BEFORE(...)                    \
+	RT_UNDO_SECTION section = {0}; \
 	rt_undo_before(&section, &(const struct rt_undo_request){__VA_ARGS__})
 
 /* ---- writing ---- */
@@ -50,22 +50,22 @@ SHIM_EXPORT ssize_t writev(int fd, const struct iovec *vectors, int count)
 	return SHIM_NEXT(writev)(fd, vectors, count);
 }
 
-#define PWRITE(name)                                                                           \
-	SHIM_EXPORT ssize_t name(int fd, const void *buffer, size_t length, off_t offset)      \
-	{                                                                                      \
+#define PWRITE(name)                                                                                  \
+	SHIM_EXPORT ssize_t name(int fd, const void *buffer, size_t length, off_t offset)             \
+	{                                                                                             \
 		BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = offset, .length = offset < 0 ? 0 : length); \
-		return SHIM_NEXT(name)(fd, buffer, length, offset);                            \
+		return SHIM_NEXT(name)(fd, buffer, length, offset);                                   \
 	}
 
 PWRITE(pwrite)
 PWRITE(pwrite64)
 
-#define PWRITEV(name)                                                                                   \
-	SHIM_EXPORT ssize_t name(int fd, const struct iovec *vectors, int count, off_t offset)          \
-	{                                                                                               \
-		BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = offset,                                       \
-		       .length = offset < 0 ? 0 : vector_length(vectors, count));                       \
-		return SHIM_NEXT(name)(fd, vectors, count, offset);                                     \
+#define PWRITEV(name)                                                                          \
+	SHIM_EXPORT ssize_t name(int fd, const struct iovec *vectors, int count, off_t offset) \
+	{                                                                                      \
+		BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = offset,                              \
+		       .length = offset < 0 ? 0 : vector_length(vectors, count));              \
+		return SHIM_NEXT(name)(fd, vectors, count, offset);                            \
 	}
 
 PWRITEV(pwritev)
@@ -83,11 +83,11 @@ PWRITEV(pwritev64)
 PWRITEV2(pwritev2)
 PWRITEV2(pwritev64v2)
 
-#define SENDFILE(name)                                                                \
-	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)      \
-	{                                                                             \
+#define SENDFILE(name)                                                                     \
+	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)           \
+	{                                                                                  \
 		BEFORE(RT_UNDO_WRITE, .fd = to, .offset = RT_UNDO_HERE, .length = length); \
-		return SHIM_NEXT(name)(to, from, offset, length);                     \
+		return SHIM_NEXT(name)(to, from, offset, length);                          \
 	}
 
 SENDFILE(sendfile)
@@ -102,22 +102,22 @@ SHIM_EXPORT ssize_t copy_file_range(int from, off64_t *from_offset, int to, off6
 
 /* ---- cutting ---- */
 
-#define FTRUNCATE(name)                                                                           \
-	SHIM_EXPORT int name(int fd, off_t length)                                                \
-	{                                                                                         \
+#define FTRUNCATE(name)                                                                              \
+	SHIM_EXPORT int name(int fd, off_t length)                                                   \
+	{                                                                                            \
 		BEFORE(RT_UNDO_CUT, .fd = fd, .length = length < 0 ? UINT64_MAX : (uint64_t)length); \
-		return SHIM_NEXT(name)(fd, length);                                               \
+		return SHIM_NEXT(name)(fd, length);                                                  \
 	}
 
 FTRUNCATE(ftruncate)
 FTRUNCATE(ftruncate64)
 
-#define TRUNCATE(name)                                                                                    \
-	SHIM_EXPORT int name(const char *path, off_t length)                                              \
-	{                                                                                                 \
-		BEFORE(RT_UNDO_CUT_PATH, .directory = AT_FDCWD, .path = path,                             \
-		       .length = length < 0 ? UINT64_MAX : (uint64_t)length);                             \
-		return SHIM_NEXT(name)(path, length);                                                     \
+#define TRUNCATE(name)                                                        \
+	SHIM_EXPORT int name(const char *path, off_t length)                  \
+	{                                                                     \
+		BEFORE(RT_UNDO_CUT_PATH, .directory = AT_FDCWD, .path = path, \
+		       .length = length < 0 ? UINT64_MAX : (uint64_t)length); \
+		return SHIM_NEXT(name)(path, length);                         \
 	}
 
 TRUNCATE(truncate)
@@ -126,13 +126,13 @@ TRUNCATE(truncate64)
 #define MODE_SHIFTS (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)
 #define MODE_CLEARS (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)
 
-#define FALLOCATE(name)                                                                                         \
-	SHIM_EXPORT int name(int fd, int mode, off_t offset, off_t length)                                      \
-	{                                                                                                       \
-		bool changes = (mode & (MODE_SHIFTS | MODE_CLEARS)) && offset >= 0 && length > 0;               \
-		BEFORE(mode & MODE_SHIFTS ? RT_UNDO_SHIFT : RT_UNDO_WRITE, .fd = changes ? fd : -1,             \
-		       .offset = offset, .length = changes ? (uint64_t)length : 0);                             \
-		return SHIM_NEXT(name)(fd, mode, offset, length);                                               \
+#define FALLOCATE(name)                                                                                              \
+	SHIM_EXPORT int name(int fd, int mode, off_t offset, off_t length)                                           \
+	{                                                                                                            \
+		bool changes = (mode & (MODE_SHIFTS | MODE_CLEARS)) && offset >= 0 && length > 0;                    \
+		BEFORE(mode &MODE_SHIFTS ? RT_UNDO_SHIFT : RT_UNDO_WRITE, .fd = changes ? fd : -1, .offset = offset, \
+		       .length = changes ? (uint64_t)length : 0);                                                    \
+		return SHIM_NEXT(name)(fd, mode, offset, length);                                                    \
 	}
 
 FALLOCATE(fallocate)
@@ -150,11 +150,11 @@ static bool may_change(int flags)
 	return (flags & CHANGING_FLAGS) || (flags & O_ACCMODE) != O_RDONLY;
 }
 
-#define OPENING(number, name_, flags_)                                                                   \
-	RT_UNDO_SECTION section = {0};                                                                  \
-	if (may_change(flags_))                                                                         \
-		rt_undo_before(&section, &(const struct rt_undo_request){                               \
-						 RT_UNDO_OPEN, .directory = number, .path = name_, .flags = flags_})
+#define OPENING(number, name_, flags_)                                                                             \
+	RT_UNDO_SECTION section = {0};                                                                             \
+	if (may_change(flags_))                                                                                    \
+	rt_undo_before(&section, &(const struct rt_undo_request){RT_UNDO_OPEN, .directory = number, .path = name_, \
+								 .flags = flags_})
 
 static int opened(struct rt_undo_section *section, int fd)
 {
@@ -169,32 +169,32 @@ static bool has_mode(int flags)
 }
 
 /* Declares `mode`, the argument after `flags` if there is one. */
-#define TAKE_MODE(flags)                                  \
-	mode_t mode = 0;                                  \
-	if (has_mode(flags)) {                            \
-		va_list list;                             \
-		va_start(list, flags);                    \
-		mode = va_arg(list, mode_t);              \
-		va_end(list);                             \
+#define TAKE_MODE(flags)                     \
+	mode_t mode = 0;                     \
+	if (has_mode(flags)) {               \
+		va_list list;                \
+		va_start(list, flags);       \
+		mode = va_arg(list, mode_t); \
+		va_end(list);                \
 	}
 
-#define OPEN(name)                                                               \
-	SHIM_EXPORT int name(const char *path, int flags, ...)                   \
-	{                                                                        \
-		TAKE_MODE(flags)                                                 \
-		OPENING(AT_FDCWD, path, flags);                                  \
-		return opened(&section, SHIM_NEXT(name)(path, flags, mode));     \
+#define OPEN(name)                                                           \
+	SHIM_EXPORT int name(const char *path, int flags, ...)               \
+	{                                                                    \
+		TAKE_MODE(flags)                                             \
+		OPENING(AT_FDCWD, path, flags);                              \
+		return opened(&section, SHIM_NEXT(name)(path, flags, mode)); \
 	}
 
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(name)                                                                    \
-	SHIM_EXPORT int name(int number, const char *path, int flags, ...)              \
-	{                                                                               \
-		TAKE_MODE(flags)                                                        \
-		OPENING(number, path, flags);                                           \
-		return opened(&section, SHIM_NEXT(name)(number, path, flags, mode));    \
+#define OPENAT(name)                                                                 \
+	SHIM_EXPORT int name(int number, const char *path, int flags, ...)           \
+	{                                                                            \
+		TAKE_MODE(flags)                                                     \
+		OPENING(number, path, flags);                                        \
+		return opened(&section, SHIM_NEXT(name)(number, path, flags, mode)); \
 	}
 
 OPENAT(openat)
@@ -204,31 +204,31 @@ OPENAT(openat64)
 extern int __open_2(const char *path, int flags), __open64_2(const char *path, int flags);
 extern int __openat_2(int number, const char *path, int flags), __openat64_2(int number, const char *path, int flags);
 
-#define OPEN_2(name)                                                             \
-	SHIM_EXPORT int name(const char *path, int flags)                        \
-	{                                                                        \
-		OPENING(AT_FDCWD, path, flags);                                  \
-		return opened(&section, SHIM_NEXT(name)(path, flags));           \
+#define OPEN_2(name)                                                   \
+	SHIM_EXPORT int name(const char *path, int flags)              \
+	{                                                              \
+		OPENING(AT_FDCWD, path, flags);                        \
+		return opened(&section, SHIM_NEXT(name)(path, flags)); \
 	}
 
 OPEN_2(__open_2)
 OPEN_2(__open64_2)
 
-#define OPENAT_2(name)                                                           \
-	SHIM_EXPORT int name(int number, const char *path, int flags)            \
-	{                                                                        \
-		OPENING(number, path, flags);                                    \
-		return opened(&section, SHIM_NEXT(name)(number, path, flags));   \
+#define OPENAT_2(name)                                                         \
+	SHIM_EXPORT int name(int number, const char *path, int flags)          \
+	{                                                                      \
+		OPENING(number, path, flags);                                  \
+		return opened(&section, SHIM_NEXT(name)(number, path, flags)); \
 	}
 
 OPENAT_2(__openat_2)
 OPENAT_2(__openat64_2)
 
-#define CREAT(name)                                                              \
-	SHIM_EXPORT int name(const char *path, mode_t mode)                      \
-	{                                                                        \
-		OPENING(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC);           \
-		return opened(&section, SHIM_NEXT(name)(path, mode));            \
+#define CREAT(name)                                                    \
+	SHIM_EXPORT int name(const char *path, mode_t mode)            \
+	{                                                              \
+		OPENING(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC); \
+		return opened(&section, SHIM_NEXT(name)(path, mode));  \
 	}
 
 CREAT(creat)
@@ -263,13 +263,13 @@ FOPEN(fopen)
 FOPEN(fopen64)
 
 /* Without a path the stream's own file is opened again, as its descriptor leads to it. */
-#define FREOPEN(name)                                                                                     \
+#define FREOPEN(name)                                                                                       \
 	SHIM_EXPORT FILE *name(const char *restrict path, const char *restrict mode, FILE *restrict stream) \
-	{                                                                                                 \
-		char own[32];                                                                             \
-		snprintf(own, sizeof(own), "/proc/self/fd/%d", path ? -1 : fileno(stream));               \
-		OPENING(AT_FDCWD, path ? path : own, stream_flags(mode));                                 \
-		return opened_stream(&section, SHIM_NEXT(name)(path, mode, stream));                      \
+	{                                                                                                   \
+		char own[32];                                                                               \
+		snprintf(own, sizeof(own), "/proc/self/fd/%d", path ? -1 : fileno(stream));                 \
+		OPENING(AT_FDCWD, path ? path : own, stream_flags(mode));                                   \
+		return opened_stream(&section, SHIM_NEXT(name)(path, mode, stream));                        \
 	}
 
 FREOPEN(freopen)
@@ -278,14 +278,14 @@ FREOPEN(freopen64)
 /* ---- new names ---- */
 
 /* A call that makes `path` in `number`. */
-#define MAKE(name, parameters, number, new_path, ...)                                                       \
-	SHIM_EXPORT int name parameters                                                                 \
-	{                                                                                               \
-		BEFORE(RT_UNDO_MAKE, .directory = number, .path = new_path);                            \
-		int result = SHIM_NEXT(name)(__VA_ARGS__);                                              \
-		if (result == 0 && section.open)                                                        \
-			rt_undo_made(&section, -1, number, new_path);                                   \
-		return result;                                                                          \
+#define MAKE(name, parameters, number, new_path, ...)                        \
+	SHIM_EXPORT int name parameters                                      \
+	{                                                                    \
+		BEFORE(RT_UNDO_MAKE, .directory = number, .path = new_path); \
+		int result = SHIM_NEXT(name)(__VA_ARGS__);                   \
+		if (result == 0 && section.open)                             \
+			rt_undo_made(&section, -1, number, new_path);        \
+		return result;                                               \
 	}
 
 MAKE(mkdir, (const char *path, mode_t mode), AT_FDCWD, path, path, mode)
@@ -312,11 +312,11 @@ SHIM_EXPORT int linkat(int from_number, const char *from, int to_number, const c
 
 /* ---- names that go ---- */
 
-#define REMOVE(name, parameters, number, old_path, ...)                              \
-	SHIM_EXPORT int name parameters                                          \
-	{                                                                        \
-		BEFORE(RT_UNDO_REMOVE, .directory = number, .path = old_path);   \
-		return SHIM_NEXT(name)(__VA_ARGS__);                             \
+#define REMOVE(name, parameters, number, old_path, ...)                        \
+	SHIM_EXPORT int name parameters                                        \
+	{                                                                      \
+		BEFORE(RT_UNDO_REMOVE, .directory = number, .path = old_path); \
+		return SHIM_NEXT(name)(__VA_ARGS__);                           \
 	}
 
 REMOVE(unlink, (const char *path), AT_FDCWD, path, path)
@@ -324,12 +324,12 @@ REMOVE(unlinkat, (int number, const char *path, int flags), number, path, number
 REMOVE(remove, (const char *path), AT_FDCWD, path, path)
 REMOVE(rmdir, (const char *path), AT_FDCWD, path, path)
 
-#define RENAME(name, parameters, from_number, from, to_number, to, options, ...)                          \
-	SHIM_EXPORT int name parameters                                                                   \
-	{                                                                                                 \
+#define RENAME(name, parameters, from_number, from, to_number, to, options, ...)                             \
+	SHIM_EXPORT int name parameters                                                                      \
+	{                                                                                                    \
 		BEFORE(RT_UNDO_RENAME, .directory = from_number, .path = from, .other_directory = to_number, \
-		       .other = to, .flags = options);                                                    \
-		return SHIM_NEXT(name)(__VA_ARGS__);                                                      \
+		       .other = to, .flags = options);                                                       \
+		return SHIM_NEXT(name)(__VA_ARGS__);                                                         \
 	}
 
 RENAME(rename, (const char *from, const char *to), AT_FDCWD, from, AT_FDCWD, to, 0, from, to)

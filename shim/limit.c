@@ -12,8 +12,8 @@
 #include "next.h"
 #include "root.h"
 
-#define OTHER_ROOM (64UL << 20)  /* what is mapped outside of the runtime area: tables, the allocator's */
-#define GROWTH_ROOM (1UL << 30)  /* and three times the limit itself: log, home and index */
+#define OTHER_ROOM (64UL << 20) /* what is mapped outside of the runtime area: tables, the allocator's */
+#define GROWTH_ROOM (1UL << 30) /* and three times the limit itself: log, home and index */
 
 /* What the program has asked for, and the hard limit that the kernel has got in its place. */
 struct replaced {

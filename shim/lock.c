@@ -29,28 +29,28 @@ static inline int unlocked(int result)
 	return result;
 }
 
-#define LOCK(name, type)                                         \
-	SHIM_EXPORT int name(type *lock)                         \
-	{                                                        \
-		return locked(SHIM_NEXT(name)(lock));            \
+#define LOCK(name, type)                              \
+	SHIM_EXPORT int name(type *lock)              \
+	{                                             \
+		return locked(SHIM_NEXT(name)(lock)); \
 	}
 
-#define TIMED_LOCK(name, type)                                                                \
-	SHIM_EXPORT int name(type *restrict lock, const struct timespec *restrict deadline)   \
-	{                                                                                     \
-		return locked(SHIM_NEXT(name)(lock, deadline));                               \
+#define TIMED_LOCK(name, type)                                                              \
+	SHIM_EXPORT int name(type *restrict lock, const struct timespec *restrict deadline) \
+	{                                                                                   \
+		return locked(SHIM_NEXT(name)(lock, deadline));                             \
 	}
 
-#define CLOCK_LOCK(name, type)                                                                          \
+#define CLOCK_LOCK(name, type)                                                                               \
 	SHIM_EXPORT int name(type *restrict lock, clockid_t clock, const struct timespec *restrict deadline) \
-	{                                                                                               \
-		return locked(SHIM_NEXT(name)(lock, clock, deadline));                                  \
+	{                                                                                                    \
+		return locked(SHIM_NEXT(name)(lock, clock, deadline));                                       \
 	}
 
-#define UNLOCK(name, type)                                       \
-	SHIM_EXPORT int name(type *lock)                         \
-	{                                                        \
-		return unlocked(SHIM_NEXT(name)(lock));          \
+#define UNLOCK(name, type)                              \
+	SHIM_EXPORT int name(type *lock)                \
+	{                                               \
+		return unlocked(SHIM_NEXT(name)(lock)); \
 	}
 
 /* EOWNERDEAD means: locked, too. */
@@ -61,10 +61,10 @@ static inline int locked_robust(int result)
 	return locked(result);
 }
 
-#define LOCK_ROBUST(name)                                        \
-	SHIM_EXPORT int name(pthread_mutex_t *lock)              \
-	{                                                        \
-		return locked_robust(SHIM_NEXT(name)(lock));     \
+#define LOCK_ROBUST(name)                                    \
+	SHIM_EXPORT int name(pthread_mutex_t *lock)          \
+	{                                                    \
+		return locked_robust(SHIM_NEXT(name)(lock)); \
 	}
 
 LOCK_ROBUST(pthread_mutex_lock)

@@ -23,10 +23,10 @@ static inline void *shim_next(void **cache, const char *name)
 	return function;
 }
 
-#define SHIM_NEXT(name)                                                            \
-	({                                                                         \
-		static void *shim_cache_##name;                                    \
-		(__typeof__(&(name)))shim_next(&shim_cache_##name, #name);         \
+#define SHIM_NEXT(name)                                                    \
+	({                                                                 \
+		static void *shim_cache_##name;                            \
+		(__typeof__(&(name)))shim_next(&shim_cache_##name, #name); \
 	})
 
 #endif

@@ -127,12 +127,12 @@ static sighandler_t set_by_sigaction(int number, sighandler_t handler, int flags
 }
 
 /* The older ways to set a handler; libc does not go through sigaction() for them. */
-#define SET_HANDLER(name, flags)                                                      \
-	SHIM_EXPORT sighandler_t name(int number, sighandler_t handler)               \
-	{                                                                             \
-		if (rt_root.signal != 0 && (number == rt_root.signal || is_watched(number)))  \
-			return set_by_sigaction(number, handler, flags);              \
-		return SHIM_NEXT(name)(number, handler);                              \
+#define SET_HANDLER(name, flags)                                                             \
+	SHIM_EXPORT sighandler_t name(int number, sighandler_t handler)                      \
+	{                                                                                    \
+		if (rt_root.signal != 0 && (number == rt_root.signal || is_watched(number))) \
+			return set_by_sigaction(number, handler, flags);                     \
+		return SHIM_NEXT(name)(number, handler);                                     \
 	}
 
 extern sighandler_t bsd_signal(int number, sighandler_t handler);

@@ -26,15 +26,11 @@ static bool joins_group(int level, int option)
 {
 	switch (option) {
 	case IP_ADD_MEMBERSHIP:
-	case IP_ADD_SOURCE_MEMBERSHIP:
-		return level == IPPROTO_IP;
-	case IPV6_ADD_MEMBERSHIP:
-		return level == IPPROTO_IPV6;
+	case IP_ADD_SOURCE_MEMBERSHIP: return level == IPPROTO_IP;
+	case IPV6_ADD_MEMBERSHIP: return level == IPPROTO_IPV6;
 	case MCAST_JOIN_GROUP:
-	case MCAST_JOIN_SOURCE_GROUP:
-		return level == IPPROTO_IP || level == IPPROTO_IPV6;
-	default:
-		return false;
+	case MCAST_JOIN_SOURCE_GROUP: return level == IPPROTO_IP || level == IPPROTO_IPV6;
+	default: return false;
 	}
 }
 

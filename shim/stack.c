@@ -9,12 +9,12 @@
 #include "sys.h"
 #include "window.h"
 
-#define MAX_STACKS 4096       /* more threads than that at a time get libc's own stacks */
-#define MAX_IDLE_STACKS 64    /* kept mapped for the next threads */
+#define MAX_STACKS 4096    /* more threads than that at a time get libc's own stacks */
+#define MAX_IDLE_STACKS 64 /* kept mapped for the next threads */
 
 static struct stack stacks[MAX_STACKS];
-static int used;              /* entries of stacks[] ever used */
-static int idle;              /* mapped and not taken */
+static int used; /* entries of stacks[] ever used */
+static int idle; /* mapped and not taken */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static bool is_over(const struct stack *stack)

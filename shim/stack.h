@@ -16,8 +16,8 @@ struct stack {
 	char *mapping;      /* the guard, then the stack proper; NULL: the entry is unused */
 	size_t guard, size; /* bytes of each */
 	bool taken;
-	bool released;      /* joined or detached: nobody will ask libc for the thread any more */
-	int *tid_address;   /* where the kernel clears the thread id; NULL until the thread has started */
+	bool released;    /* joined or detached: nobody will ask libc for the thread any more */
+	int *tid_address; /* where the kernel clears the thread id; NULL until the thread has started */
 	void *(*start)(void *);
 	void *argument;
 };

@@ -61,12 +61,12 @@ static int make(char *pattern, int suffix, int flags, int (*make_one)(const char
 	return -1;
 }
 
-#define MKSTEMP(name, parameters, suffix_length, open_flags, ...)                 \
-	SHIM_EXPORT int name parameters                                           \
-	{                                                                         \
-		if (rt_root.engine == NULL)                                       \
-			return SHIM_NEXT(name)(__VA_ARGS__);                      \
-		return make(pattern, suffix_length, open_flags, make_file);       \
+#define MKSTEMP(name, parameters, suffix_length, open_flags, ...)           \
+	SHIM_EXPORT int name parameters                                     \
+	{                                                                   \
+		if (rt_root.engine == NULL)                                 \
+			return SHIM_NEXT(name)(__VA_ARGS__);                \
+		return make(pattern, suffix_length, open_flags, make_file); \
 	}
 
 MKSTEMP(mkstemp, (char *pattern), 0, 0, pattern)

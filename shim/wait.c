@@ -153,8 +153,7 @@ SHIM_EXPORT int nanosleep(const struct timespec *duration, struct timespec *rema
 	return SHIM_NEXT(nanosleep)(&left, remaining);
 }
 
-SHIM_EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *duration,
-				struct timespec *remaining)
+SHIM_EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *duration, struct timespec *remaining)
 {
 	if ((flags & TIMER_ABSTIME) || !is_valid(duration) || !needs_description())
 		return SHIM_NEXT(clock_nanosleep)(clock, flags, duration, remaining);

@@ -21,8 +21,8 @@ static const struct {
 	char name[3];
 	uint32_t flag;
 } flags[] = {
-	{"lo", ADVICE_LOCKED},     {"lf", ADVICE_LOCKED_ON_FAULT}, {"dc", ADVICE_DONTFORK},   {"wf", ADVICE_WIPEONFORK},
-	{"dd", ADVICE_DONTDUMP},   {"mg", ADVICE_MERGEABLE},       {"hg", ADVICE_HUGEPAGE},   {"nh", ADVICE_NOHUGEPAGE},
+	{"lo", ADVICE_LOCKED},     {"lf", ADVICE_LOCKED_ON_FAULT}, {"dc", ADVICE_DONTFORK},  {"wf", ADVICE_WIPEONFORK},
+	{"dd", ADVICE_DONTDUMP},   {"mg", ADVICE_MERGEABLE},       {"hg", ADVICE_HUGEPAGE},  {"nh", ADVICE_NOHUGEPAGE},
 	{"sr", ADVICE_SEQUENTIAL}, {"rr", ADVICE_RANDOM},          {"gd", ADVICE_GROWSDOWN},
 };
 
@@ -68,8 +68,8 @@ static uint32_t parse_flags(const char *text)
 	uint32_t found = 0;
 	for (; text[0] != '\0' && text[1] != '\0'; text++)
 		for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
-			if (text[0] == flags[i].name[0] && text[1] == flags[i].name[1] &&
-			    text[-1] == ' ' && (text[2] == ' ' || text[2] == '\0'))
+			if (text[0] == flags[i].name[0] && text[1] == flags[i].name[1] && text[-1] == ' ' &&
+			    (text[2] == ' ' || text[2] == '\0'))
 				found |= flags[i].flag;
 	return found;
 }
@@ -142,8 +142,7 @@ void rt_capture_mark_growing(struct engine *engine)
 }
 
 /* What is mapped of [start, end) gets a record. */
-static void write_one(const struct engine *engine, const struct manifest_advice *advice,
-		      struct manifest_writer *writer)
+static void write_one(const struct engine *engine, const struct manifest_advice *advice, struct manifest_writer *writer)
 {
 	const struct region *last = engine->regions.entries + engine->regions.count;
 	uint64_t at = advice->start;

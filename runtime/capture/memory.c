@@ -26,7 +26,8 @@ static bool is_covered(const struct engine *engine, const struct region *region)
 {
 	uint64_t end = region->offset + (region->end - region->start), covered = region->offset;
 	while (covered < end)
-		if (!rt_regions_cover(&engine->regions, rt_region_device(region), region->inode, covered, end, &covered))
+		if (!rt_regions_cover(&engine->regions, rt_region_device(region), region->inode, covered, end,
+				      &covered))
 			return false;
 	return true;
 }
@@ -166,8 +167,7 @@ static int flush_batch(struct precopy *precopy)
 	return result;
 }
 
-static int precopy_range(void *context, const struct region *region, uint64_t start, uint64_t end,
-			 uint64_t categories)
+static int precopy_range(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	struct precopy *precopy = context;
 	(void)region, (void)categories;
@@ -349,8 +349,7 @@ static bool may_be_discarded(const struct engine *engine, const struct region *r
 	return (region->prot & PROT_WRITE) != 0 || before == NULL || !before->capture_all;
 }
 
-static int capture_range(void *context, const struct region *region, uint64_t start, uint64_t end,
-			 uint64_t categories)
+static int capture_range(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	struct engine *engine = context;
 	if (categories & PAGE_IS_GUARD && rt_advice_add(&engine->guards, start, end, ADVICE_GUARD) < 0)

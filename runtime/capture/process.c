@@ -205,8 +205,7 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	rt_manifest_add(writer, MANIFEST_PROCESS, &process, sizeof(process));
 }
 
-static void write_path(struct manifest_writer *writer, enum path_role role, const char *path,
-		       const struct stat *status)
+static void write_path(struct manifest_writer *writer, enum path_role role, const char *path, const struct stat *status)
 {
 	struct manifest_path record = {.role = (uint32_t)role, .length = (uint32_t)strlen(path) + 1};
 	if (status != NULL) {
@@ -264,8 +263,7 @@ static void write_segments(struct engine *engine, struct manifest_writer *writer
 		const struct region *region = &regions->entries[index - 1];
 		struct shmid_ds status;
 		if (!region->tracked || strncmp(rt_region_name(regions, region), "/SYSV", 5) != 0 ||
-		    is_written_segment(regions, index) ||
-		    rt_syscall(SYS_shmctl, region->inode, IPC_STAT, &status) < 0)
+		    is_written_segment(regions, index) || rt_syscall(SYS_shmctl, region->inode, IPC_STAT, &status) < 0)
 			continue;
 		struct manifest_segment record = {
 			.device = rt_region_device(region),
@@ -305,8 +303,7 @@ static void write_limits(struct manifest_writer *writer)
 		struct rlimit limit;
 		if (rt_syscall(SYS_prlimit64, 0, resource, NULL, &limit) < 0)
 			continue;
-		struct manifest_limit record = {
-			.resource = resource, .soft = limit.rlim_cur, .hard = limit.rlim_max};
+		struct manifest_limit record = {.resource = resource, .soft = limit.rlim_cur, .hard = limit.rlim_max};
 		/* What the runtime has mapped is on top of the program's (memory.c), and is another time. */
 		if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit.rlim_cur < limit.rlim_max &&
 		    limit.rlim_cur > rt_memory_used())

@@ -27,10 +27,10 @@
 #include "thread.h"
 #include "wait.h"
 
-#define BIT(number) (1UL << ((number) - 1))
-#define LEFT_ALONE                                                                                            \
-	(BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGALRM) | BIT(SIGVTALRM) | BIT(SIGPROF) | BIT(SIGCHLD) |          \
-	 BIT(SIGCONT) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
+#define BIT(number) (1UL << ((number)-1))
+#define LEFT_ALONE                                                                                                  \
+	(BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGALRM) | BIT(SIGVTALRM) | BIT(SIGPROF) | BIT(SIGCHLD) | BIT(SIGCONT) | \
+	 BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
 #define FIRST_SIGNALS 64
 #define LOOK_AGAIN_NS 1000000L
 

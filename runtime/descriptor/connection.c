@@ -44,8 +44,8 @@ int rt_descriptor_poll_sockets(struct descriptor_table *table)
 	struct pollfd *polls = (struct pollfd *)(void *)table->polls.bytes;
 	for (size_t i = 0; i < table->count; i++)
 		if (is_polled(&table->entries[i]))
-			polls[count++] = (struct pollfd){.fd = table->entries[i].number,
-							 .events = POLLIN | POLLPRI | POLLRDHUP};
+			polls[count++] =
+				(struct pollfd){.fd = table->entries[i].number, .events = POLLIN | POLLPRI | POLLRDHUP};
 	for (size_t i = 0; i < count; i += POLL_CHUNK)
 		poll_chunk(polls + i, count - i < POLL_CHUNK ? count - i : POLL_CHUNK);
 	for (size_t i = 0, at = 0; i < table->count; i++)
@@ -119,8 +119,7 @@ static int fill_slots(struct descriptor_table *table, size_t mask)
 	return 0;
 }
 
-static uint64_t find_mirrored(const struct descriptor_table *table, const struct descriptor *descriptor,
-			      size_t mask)
+static uint64_t find_mirrored(const struct descriptor_table *table, const struct descriptor *descriptor, size_t mask)
 {
 	const uint32_t *slots = (const uint32_t *)(const void *)table->connections.bytes;
 	for (size_t at = descriptor->mirrored_key & mask; slots[at] != 0; at = (at + 1) & mask) {
@@ -163,8 +162,7 @@ static bool leads_to(const struct sockaddr_storage *peer, const struct socket_se
 	const struct endpoint to = endpoint_of(peer), at = endpoint_of(&listening->local);
 	if (to.port != at.port)
 		return false;
-	return memcmp(to.host, at.host, sizeof(to.host)) == 0 ||
-	       memcmp(any.host, at.host, sizeof(to.host)) == 0 ||
+	return memcmp(to.host, at.host, sizeof(to.host)) == 0 || memcmp(any.host, at.host, sizeof(to.host)) == 0 ||
 	       memcmp(any6.host, at.host, sizeof(to.host)) == 0;
 }
 
@@ -184,8 +182,7 @@ static bool has_sent(int fd)
 	       info.tcpi_notsent_bytes > 0;
 }
 
-static void wait_for(struct descriptor *descriptor, const struct descriptor *listening, uint32_t place,
-		     bool sent)
+static void wait_for(struct descriptor *descriptor, const struct descriptor *listening, uint32_t place, bool sent)
 {
 	descriptor->waits_in_vain = sent;
 	if (sent)
@@ -242,16 +239,13 @@ static int ask_diag(struct descriptor_table *table, int diag, uint64_t inode, ui
 }
 
 /* The attribute of that answer, NULL: it has none. */
-static const void *find_attribute(const struct descriptor_table *table, int length, uint16_t type,
-				  size_t *size)
+static const void *find_attribute(const struct descriptor_table *table, int length, uint16_t type, size_t *size)
 {
 	const struct nlmsghdr *header = (const void *)table->text.bytes;
-	if (length < (int)NLMSG_LENGTH(sizeof(struct unix_diag_msg)) ||
-	    header->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+	if (length < (int)NLMSG_LENGTH(sizeof(struct unix_diag_msg)) || header->nlmsg_type != SOCK_DIAG_BY_FAMILY)
 		return NULL;
 	size_t end = header->nlmsg_len < (size_t)length ? header->nlmsg_len : (size_t)length;
-	for (size_t at = NLMSG_LENGTH(NLMSG_ALIGN(sizeof(struct unix_diag_msg)));
-	     at + sizeof(struct nlattr) <= end;) {
+	for (size_t at = NLMSG_LENGTH(NLMSG_ALIGN(sizeof(struct unix_diag_msg))); at + sizeof(struct nlattr) <= end;) {
 		const struct nlattr *attribute = (const void *)(table->text.bytes + at);
 		if (attribute->nla_len < sizeof(*attribute) || at + attribute->nla_len > end)
 			break;
@@ -303,8 +297,8 @@ uint64_t rt_descriptor_peer_of(struct descriptor_table *table, uint64_t inode)
 	return peer;
 }
 
-static void set_waiting_unix(struct descriptor_table *table, const struct descriptor *listening,
-			     uint32_t inode, uint32_t place)
+static void set_waiting_unix(struct descriptor_table *table, const struct descriptor *listening, uint32_t inode,
+			     uint32_t place)
 {
 	size_t first;
 	if (inode == 0 || rt_descriptor_same_inode(table, listening->device, inode, &first) == 0)
@@ -372,8 +366,7 @@ int rt_descriptor_find_peers(struct descriptor_table *table)
 	if (result < 0 || (result = match_unix(table)) < 0)
 		return result;
 	for (size_t i = 0; i < table->count; i++)
-		if (table->entries[i].kind == DESCRIPTOR_LISTENING &&
-		    rt_descriptor_is_tcp(&table->entries[i]))
+		if (table->entries[i].kind == DESCRIPTOR_LISTENING && rt_descriptor_is_tcp(&table->entries[i]))
 			find_waiting_tcp(table, &table->entries[i]);
 	return 0;
 }

@@ -57,8 +57,7 @@ int rt_descriptor_reserve(struct descriptor_block *block, size_t bytes)
 	size_t capacity = block->capacity ? block->capacity : RT_PAGE_SIZE;
 	while (capacity < bytes)
 		capacity *= 2;
-	char *grown = block->bytes ? rt_memory_grow(block->bytes, block->capacity, capacity)
-				   : rt_memory_map(capacity);
+	char *grown = block->bytes ? rt_memory_grow(block->bytes, block->capacity, capacity) : rt_memory_map(capacity);
 	if (grown == NULL)
 		return -ENOMEM;
 	block->bytes = grown;
@@ -263,8 +262,7 @@ static bool know_all(const struct descriptor_table *table)
 	    (size_t)status.st_size != table->count + table->hidden_count)
 		return false;
 	for (size_t i = 0; i < table->hidden_count; i++)
-		if (!table->hidden(table->hidden_numbers[i]) ||
-		    rt_sys_fcntl(table->hidden_numbers[i], F_GETFD, 0) < 0)
+		if (!table->hidden(table->hidden_numbers[i]) || rt_sys_fcntl(table->hidden_numbers[i], F_GETFD, 0) < 0)
 			return false;
 	return true;
 }
@@ -374,8 +372,7 @@ static int find_new(struct descriptor_table *table)
 	const struct walk start = walk;
 	int result = walk_directory(&walk);
 	if (result == 0 && !saw_itself(&walk)) {
-		if ((result = reopen(table->fd_dir, "fd")) < 0 ||
-		    (result = reopen(table->fdinfo_dir, "fdinfo")) < 0)
+		if ((result = reopen(table->fd_dir, "fd")) < 0 || (result = reopen(table->fdinfo_dir, "fdinfo")) < 0)
 			return result;
 		walk = start;
 		result = walk_directory(&walk);
@@ -439,23 +436,19 @@ static bool may_have_changed(const struct descriptor *descriptor, bool pairs_cha
 {
 	switch (descriptor->kind) {
 	case DESCRIPTOR_LISTENING:
-	case DESCRIPTOR_UNCONNECTED:
-		return true;
+	case DESCRIPTOR_UNCONNECTED: return true;
 	case DESCRIPTOR_CONNECTION: /* hung up: TCP that was disconnected is a socket like a new one */
 		if (descriptor->family == AF_UNIX)
 			return pairs_changed;
 		return descriptor->connecting || (stopped && (descriptor->ready & POLLHUP));
-	case DESCRIPTOR_LOST:
-		return !S_ISSOCK(descriptor->mode);
+	case DESCRIPTOR_LOST: return !S_ISSOCK(descriptor->mode);
 	case DESCRIPTOR_REGULAR:
 	case DESCRIPTOR_DELETED:
 	case DESCRIPTOR_DIRECTORY:
 	case DESCRIPTOR_DEVICE:
 	case DESCRIPTOR_FIFO:
-	case DESCRIPTOR_PATH:
-		return descriptor->name_stale;
-	default:
-		return false;
+	case DESCRIPTOR_PATH: return descriptor->name_stale;
+	default: return false;
 	}
 }
 
@@ -526,18 +519,15 @@ void rt_descriptor_pad(struct manifest_writer *writer)
 	rt_manifest_put(writer, zeros, -writer->length & 7);
 }
 
-void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length,
-			       size_t address_length)
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length, size_t address_length)
 {
-	struct descriptor_message message = {.length = (uint32_t)length,
-					     .address_length = (uint32_t)address_length};
+	struct descriptor_message message = {.length = (uint32_t)length, .address_length = (uint32_t)address_length};
 	rt_manifest_put(writer, &message, sizeof(message));
 	rt_manifest_put(writer, bytes, length);
 	rt_descriptor_pad(writer);
 }
 
-static int capture_kind(struct descriptor_table *table, struct descriptor *descriptor,
-			struct manifest_writer *writer)
+static int capture_kind(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	if (descriptor->kind != DESCRIPTOR_LOST)
 		descriptor->reason = NULL;
@@ -545,8 +535,7 @@ static int capture_kind(struct descriptor_table *table, struct descriptor *descr
 	return capture ? capture(table, descriptor, writer) : 0;
 }
 
-static int put_payload(struct descriptor_table *table, struct descriptor *descriptor,
-		       struct manifest_writer *writer)
+static int put_payload(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	const struct descriptor *first;
 	descriptor->recorded_kind = descriptor->kind;
@@ -574,8 +563,7 @@ static int put_payload(struct descriptor_table *table, struct descriptor *descri
 	return 0;
 }
 
-static int put_record(struct descriptor_table *table, struct descriptor *descriptor,
-		      struct manifest_writer *writer)
+static int put_record(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	struct manifest_descriptor record = {
 		.number = descriptor->number,

@@ -50,12 +50,12 @@ enum descriptor_kind {
 	DESCRIPTOR_EPOLL = 14,       /* struct descriptor_epoll + struct descriptor_interest[] */
 	DESCRIPTOR_LISTENING = 15,   /* bound and listening; struct descriptor_socket */
 	DESCRIPTOR_UNCONNECTED = 16, /* datagram, or stream before connect(); struct descriptor_socket */
-	DESCRIPTOR_PAIR = 17,       /* socketpair() within the process; struct descriptor_socket + messages */
-	DESCRIPTOR_CONNECTION = 18, /* within the process, or to the outside: then it reads as closed after
+	DESCRIPTOR_PAIR = 17,        /* socketpair() within the process; struct descriptor_socket + messages */
+	DESCRIPTOR_CONNECTION = 18,  /* within the process, or to the outside: then it reads as closed after
 				     * its messages; struct descriptor_socket + messages */
-	DESCRIPTOR_MASTER = 19,     /* the master of a pseudo-terminal; struct descriptor_terminal */
-	DESCRIPTOR_PIDFD = 20,      /* struct descriptor_pidfd */
-	DESCRIPTOR_KINDS            /* one more than the last */
+	DESCRIPTOR_MASTER = 19,      /* the master of a pseudo-terminal; struct descriptor_terminal */
+	DESCRIPTOR_PIDFD = 20,       /* struct descriptor_pidfd */
+	DESCRIPTOR_KINDS             /* one more than the last */
 };
 
 /*
@@ -100,9 +100,9 @@ struct descriptor_extent {
 
 /* Unread data of pipes and sockets: messages one after the other, each part of them padded to 8 bytes. */
 struct descriptor_message {
-	uint32_t length;         /* bytes that follow, without padding; may be 0 */
-	uint32_t address_length; /* datagram: the first of them are the sender's address, at most 128 */
-	uint32_t rights;         /* unix: descriptors it carries; their numbers follow, int32_t, each of a record
+	uint32_t length;          /* bytes that follow, without padding; may be 0 */
+	uint32_t address_length;  /* datagram: the first of them are the sender's address, at most 128 */
+	uint32_t rights;          /* unix: descriptors it carries; their numbers follow, int32_t, each of a record
 				  * in flight */
 	uint32_t has_credentials; /* unix: 0 or 1; then struct descriptor_credentials follows */
 };
@@ -299,8 +299,8 @@ struct descriptor_socket {
 /* A multicast group that a socket is in; `source_count` sources follow, 16 bytes each. An IPv4 address
  * takes the first 4 bytes. */
 struct descriptor_membership {
-	uint32_t family; /* AF_INET, AF_INET6 */
-	uint32_t mode;   /* MCAST_INCLUDE: from these sources only, MCAST_EXCLUDE: from all but these */
+	uint32_t family;    /* AF_INET, AF_INET6 */
+	uint32_t mode;      /* MCAST_INCLUDE: from these sources only, MCAST_EXCLUDE: from all but these */
 	uint32_t interface; /* its number at the checkpoint */
 	uint32_t source_count;
 	char interface_name[16]; /* terminated */

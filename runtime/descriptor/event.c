@@ -126,8 +126,7 @@ int rt_descriptor_capture_eventfd(struct descriptor_table *table, struct descrip
 /* No more than 292 years. */
 static int64_t nanoseconds(const struct timespec *time)
 {
-	return time->tv_sec >= INT64_MAX / NANOSECONDS ? INT64_MAX
-						       : time->tv_sec * NANOSECONDS + time->tv_nsec;
+	return time->tv_sec >= INT64_MAX / NANOSECONDS ? INT64_MAX : time->tv_sec * NANOSECONDS + time->tv_nsec;
 }
 
 /* The time left is asked for before the ticks are read: a periodic timer that nobody has read
@@ -157,8 +156,7 @@ int rt_descriptor_capture_timerfd(struct descriptor_table *table, struct descrip
 	if (wall_clock && (flags & TFD_TIMER_ABSTIME) && timer.value_ns != 0) {
 		struct timespec now;
 		rt_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-		if (__builtin_add_overflow(timer.value_ns, now.tv_sec * NANOSECONDS + now.tv_nsec,
-					   &timer.value_ns))
+		if (__builtin_add_overflow(timer.value_ns, now.tv_sec * NANOSECONDS + now.tv_nsec, &timer.value_ns))
 			timer.value_ns = INT64_MAX;
 	}
 	rt_manifest_put(writer, &timer, sizeof(timer));
@@ -293,8 +291,7 @@ static bool parse_interest(struct descriptor_table *table, int epoll, const char
 {
 	const char *start = line;
 	struct shown shown = {.epoll = epoll, .number = (int)take_number(&line, 10)};
-	const char *events = strstr(line, "events:"), *data = strstr(line, "data:"),
-		   *inode = strstr(line, "ino:");
+	const char *events = strstr(line, "events:"), *data = strstr(line, "data:"), *inode = strstr(line, "ino:");
 	if (events == NULL || data == NULL || inode == NULL)
 		return false;
 	events += strlen("events:");
@@ -322,8 +319,7 @@ int rt_descriptor_capture_epoll(struct descriptor_table *table, struct descripto
 	const char *line = table->text.bytes;
 	if (find_key(line, "tfd:") == NULL) {
 		result = rt_descriptor_read_name(table, descriptor);
-		if (result == 0 &&
-		    strcmp(rt_descriptor_name(table, descriptor), "anon_inode:[eventpoll]") != 0)
+		if (result == 0 && strcmp(rt_descriptor_name(table, descriptor), "anon_inode:[eventpoll]") != 0)
 			return -ESTALE;
 	}
 	size_t start = writer->length;

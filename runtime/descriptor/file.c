@@ -42,8 +42,7 @@ static bool name_leads_here(const struct descriptor_table *table, const struct d
 		return false;
 	if (!ends_with(name, " (deleted)"))
 		return true;
-	return rt_sys_fstatat(AT_FDCWD, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       status.st_ino == descriptor->inode;
+	return rt_sys_fstatat(AT_FDCWD, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_ino == descriptor->inode;
 }
 
 static uint32_t recognise_character_device(struct descriptor *descriptor, const char *name)
@@ -79,14 +78,10 @@ static uint32_t recognise_type(struct descriptor_table *table, struct descriptor
 	if (descriptor->flags & O_PATH)
 		return DESCRIPTOR_PATH;
 	switch (descriptor->mode & S_IFMT) {
-	case S_IFDIR:
-		return DESCRIPTOR_DIRECTORY;
-	case S_IFBLK:
-		return DESCRIPTOR_DEVICE;
-	case S_IFIFO:
-		return DESCRIPTOR_FIFO;
-	default:
-		return DESCRIPTOR_REGULAR;
+	case S_IFDIR: return DESCRIPTOR_DIRECTORY;
+	case S_IFBLK: return DESCRIPTOR_DEVICE;
+	case S_IFIFO: return DESCRIPTOR_FIFO;
+	default: return DESCRIPTOR_REGULAR;
 	}
 }
 
@@ -146,8 +141,8 @@ static bool is_mapped(const struct descriptor_table *table, const struct descrip
 		      uint64_t *end)
 {
 	*end = descriptor->size;
-	return table->regions != NULL && rt_regions_cover(table->regions, descriptor->device, descriptor->inode, at,
-							  descriptor->size, end);
+	return table->regions != NULL &&
+	       rt_regions_cover(table->regions, descriptor->device, descriptor->inode, at, descriptor->size, end);
 }
 
 static bool is_zero(const char *bytes, size_t length)
@@ -215,8 +210,8 @@ int rt_descriptor_capture_deleted(struct descriptor_table *table, struct descrip
 {
 	struct descriptor_file file = describe_file(descriptor);
 	if (unmapped_size(table, descriptor) > CONTENTS_LIMIT)
-		return rt_descriptor_lost(descriptor,
-					  "cannot be restored: a file without a name, more than 1 MiB of it not mapped");
+		return rt_descriptor_lost(
+			descriptor, "cannot be restored: a file without a name, more than 1 MiB of it not mapped");
 	int seals = descriptor->memfd ? rt_sys_fcntl(descriptor->number, F_GET_SEALS, 0) : -EINVAL;
 	file.seals = seals < 0 ? NOT_A_MEMFD : (uint32_t)seals;
 	rt_manifest_put(writer, &file, sizeof(file));

@@ -51,7 +51,10 @@ static int64_t parse_offset(const char *at)
 static bool parse_lock(const char *line, struct manifest_lock *lock)
 {
 	const char *at = skip_word(skip_word(line));
-	lock->kind = is_word(at, "FLOCK") ? LOCK_FLOCK : is_word(at, "POSIX") ? LOCK_POSIX : is_word(at, "OFDLCK") ? LOCK_OFD : 0;
+	lock->kind = is_word(at, "FLOCK")    ? LOCK_FLOCK
+		     : is_word(at, "POSIX")  ? LOCK_POSIX
+		     : is_word(at, "OFDLCK") ? LOCK_OFD
+					     : 0;
 	at = skip_word(skip_word(at));
 	lock->exclusive = is_word(at, "WRITE");
 	at = skip_word(skip_word(skip_word(at)));

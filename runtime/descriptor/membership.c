@@ -15,7 +15,7 @@
 
 #include "descriptor/table.h"
 
-#define NOTES 512             /* groups remembered */
+#define NOTES 512              /* groups remembered */
 #define PROBED_INTERFACES 1024 /* numbers tried when the interface has no IPv4 address to be found by */
 #define LISTED_INTERFACES 64
 #define FEW_SOURCES 16
@@ -177,9 +177,7 @@ static struct group parse_request(int level, int option, const void *value, uint
 		group.interface = (uint32_t)mreqn.imr_ifindex;
 		memcpy(group.address, &mreqn.imr_multiaddr, 4);
 		break;
-	case IP_ADD_SOURCE_MEMBERSHIP:
-		memcpy(group.address, value, 4);
-		break;
+	case IP_ADD_SOURCE_MEMBERSHIP: memcpy(group.address, value, 4); break;
 	default:
 		memcpy(&mreq6, value, length < sizeof(mreq6) ? length : sizeof(mreq6));
 		group.interface = mreq6.ipv6mr_interface;

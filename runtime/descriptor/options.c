@@ -52,14 +52,10 @@ bool rt_descriptor_options_changed(int fd, uint32_t seen)
 static bool level_applies(const struct descriptor *descriptor, int level)
 {
 	switch (level) {
-	case SOL_SOCKET:
-		return true;
-	case IPPROTO_TCP:
-		return rt_descriptor_is_tcp(descriptor);
-	case IPPROTO_IP:
-		return descriptor->family == AF_INET;
-	default:
-		return descriptor->family == AF_INET6;
+	case SOL_SOCKET: return true;
+	case IPPROTO_TCP: return rt_descriptor_is_tcp(descriptor);
+	case IPPROTO_IP: return descriptor->family == AF_INET;
+	default: return descriptor->family == AF_INET6;
 	}
 }
 
@@ -105,8 +101,7 @@ static bool get_value(int fd, int option, struct descriptor_option_value *value)
 	return true;
 }
 
-uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,
-				   struct descriptor_option_value *values)
+uint32_t rt_descriptor_get_options(const struct descriptor *descriptor, struct descriptor_option_value *values)
 {
 	int locked;
 	uint32_t count = 0;
@@ -116,8 +111,7 @@ uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,
 		struct descriptor_option_value *value = &values[count];
 		if (!option_applies(descriptor, i) || !get_value(descriptor->number, i, value))
 			continue;
-		if ((i == DESCRIPTOR_OPTION_RCVBUF || i == DESCRIPTOR_OPTION_SNDBUF) &&
-		    !set_by_hand(i, locked, value))
+		if ((i == DESCRIPTOR_OPTION_RCVBUF || i == DESCRIPTOR_OPTION_SNDBUF) && !set_by_hand(i, locked, value))
 			continue;
 		if (!is_usual(i, value))
 			count++;

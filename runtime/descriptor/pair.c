@@ -87,8 +87,7 @@ void rt_descriptor_pairs_number(struct descriptor_table *table)
 		if (inode[0] == 0)
 			continue;
 		bool open = false;
-		const int32_t number[2] = {number_of(table, inode[0], &open),
-					   number_of(table, inode[1], &open)};
+		const int32_t number[2] = {number_of(table, inode[0], &open), number_of(table, inode[1], &open)};
 		set_numbers(pair, number);
 		/* One that is still in use is noted again before the ring comes round to it. */
 		if (open && age > SLOTS / 2)

@@ -30,8 +30,7 @@ static enum relation guess(const struct descriptor *a, const struct descriptor *
 	if ((a->mode & S_IFMT) == 0)
 		return by_value(a->number, b->number);
 	if (relation == RELATION_SAME && (S_ISREG(a->mode) || S_ISDIR(a->mode) || S_ISBLK(a->mode)))
-		relation =
-			by_value(rt_sys_lseek(a->number, 0, SEEK_CUR), rt_sys_lseek(b->number, 0, SEEK_CUR));
+		relation = by_value(rt_sys_lseek(a->number, 0, SEEK_CUR), rt_sys_lseek(b->number, 0, SEEK_CUR));
 	return relation;
 }
 
@@ -45,17 +44,11 @@ static enum relation compare_description(struct descriptor_table *table, const s
 	/* The thread's number, not the process's: the main thread may have exited. */
 	int self = rt_sys_gettid();
 	switch (rt_syscall(SYS_kcmp, self, self, KCMP_FILE, a->number, b->number)) {
-	case 0:
-		return RELATION_SAME;
-	case 1:
-		return RELATION_LESS;
-	case 2:
-		return RELATION_GREATER;
-	case -EBADF: /* closed meanwhile: the stop will see it */
-		return by_value(a->number, b->number);
-	default:
-		table->no_kcmp = true;
-		return guess(a, b);
+	case 0: return RELATION_SAME;
+	case 1: return RELATION_LESS;
+	case 2: return RELATION_GREATER;
+	case -EBADF: /* closed meanwhile: the stop will see it */ return by_value(a->number, b->number);
+	default: table->no_kcmp = true; return guess(a, b);
 	}
 }
 
@@ -79,8 +72,8 @@ static bool precedes(struct descriptor_table *table, uint32_t first, uint32_t se
 	return relation == RELATION_SAME ? first < second : relation == RELATION_LESS;
 }
 
-static void merge(struct descriptor_table *table, uint32_t *to, const uint32_t *from, size_t start,
-		  size_t middle, size_t end)
+static void merge(struct descriptor_table *table, uint32_t *to, const uint32_t *from, size_t start, size_t middle,
+		  size_t end)
 {
 	size_t left = start, right = middle;
 	for (size_t i = start; i < end; i++) {
@@ -148,8 +141,7 @@ int rt_descriptor_share(struct descriptor_table *table)
 	return 0;
 }
 
-size_t rt_descriptor_same_inode(const struct descriptor_table *table, uint64_t device, uint64_t inode,
-				size_t *first)
+size_t rt_descriptor_same_inode(const struct descriptor_table *table, uint64_t device, uint64_t inode, size_t *first)
 {
 	size_t low = 0, high = table->count, end;
 	while (low < high) {

@@ -19,8 +19,7 @@ uint8_t rt_descriptor_tcp_state(int fd)
 {
 	struct tcp_info info;
 	socklen_t length = sizeof(info);
-	return rt_sys_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? RT_TCP_CLOSE
-										: info.tcpi_state;
+	return rt_sys_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? RT_TCP_CLOSE : info.tcpi_state;
 }
 
 /* A peer that is connected; `named`: it has an address one could connect to again. */
@@ -79,8 +78,7 @@ static uint32_t recognise_unix(struct descriptor *descriptor)
 static uint32_t recognise_family(struct descriptor *descriptor)
 {
 	switch (descriptor->family) {
-	case AF_UNIX:
-		return recognise_unix(descriptor);
+	case AF_UNIX: return recognise_unix(descriptor);
 	case AF_INET:
 	case AF_INET6:
 		if (rt_descriptor_is_tcp(descriptor))
@@ -89,11 +87,8 @@ static uint32_t recognise_family(struct descriptor *descriptor)
 			return recognise_datagram(descriptor);
 		descriptor->reason = "cannot be restored: neither TCP nor UDP";
 		return DESCRIPTOR_LOST;
-	case AF_NETLINK:
-		return DESCRIPTOR_UNCONNECTED;
-	default:
-		descriptor->reason = "cannot be restored: a socket of this family";
-		return DESCRIPTOR_LOST;
+	case AF_NETLINK: return DESCRIPTOR_UNCONNECTED;
+	default: descriptor->reason = "cannot be restored: a socket of this family"; return DESCRIPTOR_LOST;
 	}
 }
 
@@ -119,13 +114,11 @@ void rt_descriptor_recognise_socket(struct descriptor_table *table, struct descr
 static bool is_bound(const struct sockaddr_storage *address, socklen_t length)
 {
 	switch (address->ss_family) {
-	case AF_UNIX:
-		return length > sizeof(sa_family_t);
+	case AF_UNIX: return length > sizeof(sa_family_t);
 	case AF_INET:
 	case AF_INET6: /* the port is at the same place in both */
 		return ((const struct sockaddr_in *)(const void *)address)->sin_port != 0;
-	default:
-		return true;
+	default: return true;
 	}
 }
 
@@ -158,8 +151,7 @@ static void get_addresses(const struct descriptor *descriptor, struct addresses 
 		addresses->local_length = length;
 	length = sizeof(addresses->peer);
 	if (descriptor->family != AF_NETLINK && descriptor->kind != DESCRIPTOR_LISTENING &&
-	    rt_sys_getpeername(descriptor->number, &addresses->peer, &length) == 0 &&
-	    length <= sizeof(addresses->peer))
+	    rt_sys_getpeername(descriptor->number, &addresses->peer, &length) == 0 && length <= sizeof(addresses->peer))
 		addresses->peer_length = length;
 }
 
@@ -233,13 +225,11 @@ struct socket_settings *rt_descriptor_known_settings(const struct descriptor_tab
 	return descriptor->settings != 0 ? &all_settings(table)[descriptor->settings - 1] : NULL;
 }
 
-struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table,
-						   struct descriptor *descriptor)
+struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table, struct descriptor *descriptor)
 {
 	struct descriptor_block *block = &table->settings[table->settings_block];
 	if (descriptor->settings == 0) {
-		if (rt_descriptor_reserve(block,
-					  (table->settings_used + 1) * sizeof(struct socket_settings)) < 0)
+		if (rt_descriptor_reserve(block, (table->settings_used + 1) * sizeof(struct socket_settings)) < 0)
 			return NULL;
 		descriptor->settings = (uint32_t)++table->settings_used;
 		descriptor->settings_kind = 0;
@@ -299,8 +289,7 @@ int rt_descriptor_gather_sockets(struct descriptor_table *table)
 		return result;
 	forget_some_settings(table);
 	for (size_t i = 0; i < table->count; i++)
-		if (has_settings(&table->entries[i]) &&
-		    rt_descriptor_get_settings(table, &table->entries[i]) == NULL)
+		if (has_settings(&table->entries[i]) && rt_descriptor_get_settings(table, &table->entries[i]) == NULL)
 			return -ENOMEM;
 	return 0;
 }
@@ -360,8 +349,7 @@ static bool has_closed_writing(uint8_t state)
 }
 
 /* The other end in the process of a connection, NULL: there is none. */
-static const struct descriptor *other_end(const struct descriptor_table *table,
-					  const struct descriptor *descriptor)
+static const struct descriptor *other_end(const struct descriptor_table *table, const struct descriptor *descriptor)
 {
 	size_t first;
 	if (descriptor->peer_inode == 0 || descriptor->waiting ||
@@ -385,17 +373,15 @@ int rt_descriptor_capture_connection(struct descriptor_table *table, struct desc
 	    has_closed_writing(rt_descriptor_tcp_state(descriptor->number)))
 		socket.flags |= SOCKET_WRITE_CLOSED;
 	if (descriptor->waits_in_vain)
-		descriptor->reason =
-			"will read as closed by its peer after a restore: what it has sent waits for "
-			"accept()";
+		descriptor->reason = "will read as closed by its peer after a restore: what it has sent waits for "
+				     "accept()";
 	if (descriptor->waiting) {
 		socket.flags |= SOCKET_WAITING;
 		socket.place = descriptor->place;
 		socket.peer_inode = descriptor->peer_inode;
 	} else if (other != NULL && tcp && !rt_descriptor_settle(other, descriptor)) {
-		descriptor->reason =
-			"will read as closed by its peer after a restore: more is on its way than "
-			"can be copied";
+		descriptor->reason = "will read as closed by its peer after a restore: more is on its way than "
+				     "can be copied";
 	} else if (other != NULL) {
 		socket.peer_inode = descriptor->peer_inode;
 	}

@@ -53,27 +53,27 @@ struct descriptor {
 	int shared_with;      /* lowest number with the same open file description, -1 */
 	uint32_t mode, links; /* st_mode, st_nlink */
 	uint64_t device, inode, device_number, size;
-	int64_t changed_ns;              /* st_ctim: moves when the file is renamed */
-	int64_t synced_ns;    /* changed_ns and size when its contents were last made durable; 0: never, or too */
-	uint64_t synced_size; /* soon after a change */
-	uint32_t name, name_length;      /* in table->names; length 0: none */
+	int64_t changed_ns;         /* st_ctim: moves when the file is renamed */
+	int64_t synced_ns;          /* changed_ns and size when its contents were last made durable; 0: never, or too */
+	uint64_t synced_size;       /* soon after a change */
+	uint32_t name, name_length; /* in table->names; length 0: none */
 	uint32_t family, type, protocol; /* sockets */
 	uint64_t peer_inode;             /* the other end of a socketpair(), 0: not known to be one */
-	uint32_t settings;      /* of a socket: one more than its index in table->settings; 0: not read */
-	uint32_t settings_kind; /* `kind` when they were read */
-	uint32_t changes;       /* rt_descriptor_option_changes() when they were read */
-	uint64_t address_key;   /* TCP connection: hash of its addresses, own first; 0: not known */
-	uint64_t mirrored_key;  /* the same with the peer's first: the other end's address_key */
-	uint32_t place;         /* unix connection that waits to be accepted: before it in the queue */
-	int16_t ready;          /* POLL* in this stop; negative: not known */
-	bool peer_known;        /* unix connection: peer_inode is what the kernel says */
-	bool waiting;           /* in the queue of the listening socket peer_inode */
-	bool waits_in_vain;     /* in such a queue, but with contents that cannot be copied */
-	bool connecting;        /* TCP: connect() is under way */
-	bool fresh;             /* not recognised yet */
-	bool name_stale;        /* recognised, but the name may have changed */
+	uint32_t settings;               /* of a socket: one more than its index in table->settings; 0: not read */
+	uint32_t settings_kind;          /* `kind` when they were read */
+	uint32_t changes;                /* rt_descriptor_option_changes() when they were read */
+	uint64_t address_key;            /* TCP connection: hash of its addresses, own first; 0: not known */
+	uint64_t mirrored_key;           /* the same with the peer's first: the other end's address_key */
+	uint32_t place;                  /* unix connection that waits to be accepted: before it in the queue */
+	int16_t ready;                   /* POLL* in this stop; negative: not known */
+	bool peer_known;                 /* unix connection: peer_inode is what the kernel says */
+	bool waiting;                    /* in the queue of the listening socket peer_inode */
+	bool waits_in_vain;              /* in such a queue, but with contents that cannot be copied */
+	bool connecting;                 /* TCP: connect() is under way */
+	bool fresh;                      /* not recognised yet */
+	bool name_stale;                 /* recognised, but the name may have changed */
 	bool terminal, memfd;
-	bool in_flight; /* in an unread message; `number` is a duplicate's in the table of flight.c's thread */
+	bool in_flight;     /* in an unread message; `number` is a duplicate's in the table of flight.c's thread */
 	const char *reason; /* what the user should know, NULL: nothing; a static text */
 };
 
@@ -87,12 +87,12 @@ struct socket_settings {
 
 /* What flight.c has found in this stop; nothing outside its thread but for `expected` and `refused`. */
 struct flights {
-	bool expected; /* the last capture has found some */
-	bool refused;  /* the thread cannot be had */
-	bool aside;    /* the capture runs in that thread */
-	bool walked;   /* `queues` has what the unix sockets hold */
-	int first;     /* numbers from here on are those of descriptors in flight; 0: there are none */
-	size_t own;    /* entries before those in flight */
+	bool expected;                  /* the last capture has found some */
+	bool refused;                   /* the thread cannot be had */
+	bool aside;                     /* the capture runs in that thread */
+	bool walked;                    /* `queues` has what the unix sockets hold */
+	int first;                      /* numbers from here on are those of descriptors in flight; 0: there are none */
+	size_t own;                     /* entries before those in flight */
 	int fd_dir, fdinfo_dir;         /* of the thread's own table */
 	struct manifest_writer queues;  /* messages */
 	struct descriptor_block places; /* struct flight_queue[]: where whose are */
@@ -115,9 +115,9 @@ struct descriptor_table {
 	uint32_t *order;   /* indices of entries by device, inode, open file description */
 	uint8_t *relation; /* of order[i] to order[i + 1]: enum in share.c */
 	struct descriptor_block order_block, order_scratch, relation_block;
-	bool order_valid; /* `order` covers the entries as they are */
-	bool pairs_stale; /* the entries have changed since rt_descriptor_pairs_number() */
-	bool no_kcmp;     /* the kernel or a filter refuses kcmp() */
+	bool order_valid;       /* `order` covers the entries as they are */
+	bool pairs_stale;       /* the entries have changed since rt_descriptor_pairs_number() */
+	bool no_kcmp;           /* the kernel or a filter refuses kcmp() */
 	bool connections_stale; /* TCP connections have come or gone since they were matched */
 	bool said_membership;   /* that some multicast groups are not joined again */
 
@@ -175,8 +175,7 @@ int rt_descriptor_open_socket(int family, int type, int protocol);
 int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
 
 /* `bytes` begin with `address_length` bytes of address, and are `length` with it. */
-void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length,
-			       size_t address_length);
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length, size_t address_length);
 
 /* Adds an entry for a descriptor in flight, above all others, and finds out what it is. 0, -ENOMEM, or
  * -EBADF when it is not open. */
@@ -205,8 +204,7 @@ void rt_descriptor_pad(struct manifest_writer *writer);
 int rt_descriptor_share(struct descriptor_table *table);
 
 /* The entries with one inode: table->entries[table->order[first]] and the `count` that follow. */
-size_t rt_descriptor_same_inode(const struct descriptor_table *table, uint64_t device, uint64_t inode,
-				size_t *first);
+size_t rt_descriptor_same_inode(const struct descriptor_table *table, uint64_t device, uint64_t inode, size_t *first);
 
 /* ---- the kinds: recognise sets `kind`, capture adds the payload ----
  * Capture returns 0, -EOPNOTSUPP after rt_descriptor_lost(), -ESTALE when the descriptor is
@@ -234,8 +232,8 @@ int rt_descriptor_gather_sockets(struct descriptor_table *table);
 typedef int descriptor_capture(struct descriptor_table *, struct descriptor *, struct manifest_writer *);
 descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt_descriptor_capture_pipe,
 	rt_descriptor_capture_terminal;
-descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd,
-	rt_descriptor_capture_signalfd, rt_descriptor_capture_pidfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
+descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd, rt_descriptor_capture_signalfd,
+	rt_descriptor_capture_pidfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
 descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;
 
 /* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */
@@ -251,8 +249,7 @@ struct socket_settings *rt_descriptor_known_settings(const struct descriptor_tab
 						     const struct descriptor *descriptor);
 
 /* What is known of a socket, read anew when it was not, or may have changed. NULL: no memory. */
-struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table,
-						   struct descriptor *descriptor);
+struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *table, struct descriptor *descriptor);
 
 /* The state of a TCP socket: RT_TCP_*. */
 uint8_t rt_descriptor_tcp_state(int fd);
@@ -263,8 +260,7 @@ uint32_t rt_descriptor_option_changes(int fd);
 bool rt_descriptor_options_changed(int fd, uint32_t seen);
 
 /* What differs from a new socket; `values` has room for all. */
-uint32_t rt_descriptor_get_options(const struct descriptor *descriptor,
-				   struct descriptor_option_value *values);
+uint32_t rt_descriptor_get_options(const struct descriptor *descriptor, struct descriptor_option_value *values);
 
 /* ---- unread.c ---- */
 

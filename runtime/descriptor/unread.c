@@ -258,8 +258,7 @@ static int peek(struct descriptor_table *table, struct descriptor *descriptor, s
 		return length == -EAGAIN || length == 0 ? 0 : (int)length;
 	if (peeked.cut) {
 		drop_rights(&peeked);
-		return rt_descriptor_lost(descriptor,
-					  "cannot be restored: an unread message of more than 256 KiB");
+		return rt_descriptor_lost(descriptor, "cannot be restored: an unread message of more than 256 KiB");
 	}
 	if ((result = note_rest(table, descriptor, &peeked)) < 0)
 		return result;
@@ -286,8 +285,7 @@ static int put_unix_stream(struct descriptor_table *table, struct descriptor *de
 	return result < 0 ? result : 0;
 }
 
-static int put_messages(struct descriptor_table *table, struct descriptor *descriptor,
-			struct manifest_writer *writer)
+static int put_messages(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	int fd = descriptor->number, old, start = 0, empty = 0, result = 1;
 	size_t bytes = 0;
@@ -299,8 +297,7 @@ static int put_messages(struct descriptor_table *table, struct descriptor *descr
 		return -ENOMEM;
 	if (!rt_descriptor_get_option(fd, SOL_SOCKET, SO_PEEK_OFF, &old) ||
 	    rt_sys_setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start)) < 0)
-		return rt_descriptor_lost(descriptor,
-					  "cannot be restored: its unread contents cannot be copied");
+		return rt_descriptor_lost(descriptor, "cannot be restored: its unread contents cannot be copied");
 	if (descriptor->type == SOCK_STREAM)
 		result = put_unix_stream(table, descriptor, writer);
 	while (result > 0)
@@ -335,8 +332,7 @@ static ssize_t peek_stream(struct descriptor_table *table, int fd)
 	}
 }
 
-static int put_stream(struct descriptor_table *table, struct descriptor *descriptor,
-		      struct manifest_writer *writer)
+static int put_stream(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	int fd = descriptor->number, offset = -1;
 	if (has_option(table, descriptor, DESCRIPTOR_OPTION_PEEK_OFF) &&
@@ -387,10 +383,8 @@ static int on_its_way(const struct descriptor *from, const struct descriptor *to
 	switch (rt_descriptor_tcp_state(to->number)) {
 	case RT_TCP_CLOSE_WAIT:
 	case RT_TCP_CLOSING:
-	case RT_TCP_LAST_ACK:
-		return 0;
-	default:
-		return 1;
+	case RT_TCP_LAST_ACK: return 0;
+	default: return 1;
 	}
 }
 

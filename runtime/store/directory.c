@@ -104,7 +104,8 @@ static int open_file(int directory, const char *path, const char *name, int flag
 	int fd = rt_sys_openat(directory, path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	fd = move_up(fd, lowest_fd);
 	if (fd < 0) {
-		rt_store_explain("%s: %s", name, fd == -ENXIO || fd == -EISDIR ? "not a regular file" : rt_error_text(fd));
+		rt_store_explain("%s: %s", name,
+				 fd == -ENXIO || fd == -EISDIR ? "not a regular file" : rt_error_text(fd));
 		return fd == -ELOOP || fd == -ENXIO ? -EBADMSG : fd;
 	}
 	int error = check_owner(fd, name, true, (flags & O_ACCMODE) != O_RDONLY);

@@ -133,8 +133,8 @@ struct drop_row {
 struct index_slot {
 	uint64_t magic;
 	uint64_t run_id;
-	uint64_t epoch;   /* of the settle that wrote it */
-	uint64_t address; /* of the first page; multiple of 2 MiB; unique among entries in use */
+	uint64_t epoch;                   /* of the settle that wrote it */
+	uint64_t address;                 /* of the first page; multiple of 2 MiB; unique among entries in use */
 	uint64_t present[PAGE_MAP_WORDS]; /* bit i % 64 of word i / 64: page i is at home */
 	uint64_t hash[HOME_CHUNK_PAGES];  /* of page i's contents; 0 when not present */
 	uint64_t checksum;

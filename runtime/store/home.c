@@ -77,8 +77,7 @@ static uint64_t home_offset(const struct chunk *chunk, unsigned page)
 static void pages_in_log(const struct chunk *chunk, uint64_t *pages)
 {
 	memcpy(pages, chunk->present, sizeof(chunk->present));
-	for (unsigned page = rt_page_map_next(pages, 0); page != NO_PAGE;
-	     page = rt_page_map_next(pages, page + 1)) {
+	for (unsigned page = rt_page_map_next(pages, 0); page != NO_PAGE; page = rt_page_map_next(pages, page + 1)) {
 		if (chunk->pages[page].slot == SLOT_HOME)
 			page_map_remove(pages, page);
 	}
@@ -140,8 +139,7 @@ static int write_index_slot(struct store *store, uint32_t number, const struct c
 	slot->checksum = rt_store_hash(slot, offsetof(struct index_slot, checksum));
 	struct iovec vector = {.iov_base = slot, .iov_len = sizeof(*slot)};
 	uint64_t side = !store->entries[number].side;
-	return rt_persist_write(&store->index, number * INDEX_ENTRY_BYTES + side * INDEX_SLOT_BYTES, &vector,
-				1);
+	return rt_persist_write(&store->index, number * INDEX_ENTRY_BYTES + side * INDEX_SLOT_BYTES, &vector, 1);
 }
 
 /* A free entry in whose other slot a crashed settle left something: it must not become valid. */
@@ -267,8 +265,7 @@ static int write_manifest_record(struct store *store, uint64_t offset, struct co
 	if (error == 0)
 		error = rt_store_write_record(store, record);
 	if (error == 0)
-		store->log_end = store->log_cursor =
-			RT_PAGE_ALIGN_UP(record->tail.offset + record->tail.length);
+		store->log_end = store->log_cursor = RT_PAGE_ALIGN_UP(record->tail.offset + record->tail.length);
 	return error;
 }
 

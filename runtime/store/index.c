@@ -215,8 +215,8 @@ unsigned rt_page_map_count(const uint64_t *map)
 void rt_page_map_range(uint64_t *map, uint64_t address, uint64_t start, uint64_t end)
 {
 	unsigned first = start <= address ? 0 : (unsigned)((start - address) >> RT_PAGE_SHIFT);
-	unsigned last = end >= address + HOME_CHUNK_BYTES ? HOME_CHUNK_PAGES
-							  : (unsigned)((end - address) >> RT_PAGE_SHIFT);
+	unsigned last =
+		end >= address + HOME_CHUNK_BYTES ? HOME_CHUNK_PAGES : (unsigned)((end - address) >> RT_PAGE_SHIFT);
 	for (unsigned word = 0; word < PAGE_MAP_WORDS; word++) {
 		unsigned low = word * 64, high = low + 64;
 		unsigned from = first > low ? first : low, to = last < high ? last : high;

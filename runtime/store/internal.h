@@ -78,10 +78,10 @@ struct store {
 	bool is_pmem;
 	bool mirrored;     /* both pages of super hold `record` */
 	bool gaps_unknown; /* a settle that failed may have left blocks in home for pages that are not present */
-	int failed;    /* -errno while it is unknown what the record page not in use holds: nothing that a record
+	int failed;        /* -errno while it is unknown what the record page not in use holds: nothing that a record
 			* there may refer to must be written over */
-	uint32_t faulted; /* a mapping of a file was accessed where the file has ended; set by signal handlers */
-	int record_page;  /* 0 or 1: where `record` is */
+	uint32_t faulted;  /* a mapping of a file was accessed where the file has ended; set by signal handlers */
+	int record_page;   /* 0 or 1: where `record` is */
 	enum phase phase;
 	enum store_durability durability;
 	uint64_t last_sequence; /* the highest that was ever written, that of a record that failed included */
@@ -160,8 +160,7 @@ int rt_store_take_lock(struct store *store, int directory, int lowest_fd, bool c
 /* ---- record.c ---- */
 
 int rt_store_random(uint64_t *value);
-void rt_store_compose_super(unsigned char *bytes, enum store_durability durability, uint64_t store_id,
-			    uint64_t run_id);
+void rt_store_compose_super(unsigned char *bytes, enum store_durability durability, uint64_t store_id, uint64_t run_id);
 int rt_store_read_super(struct store *store);
 
 /* Makes `record` (all but magic, ids, sequence and checksum filled in) the newest: durable when it returns 0.
@@ -227,8 +226,8 @@ static inline void *rt_store_log_page(const struct store *store, uint32_t slot)
 /* Bytes that the tail of the open epoch takes with such a manifest. */
 uint64_t rt_store_tail_length(struct store *store, struct epoch_tail *tail, uint64_t manifest_length);
 /* Writes a tail at `offset`, where there is room, with the rows of the epoch list when tail says so. */
-void rt_store_write_tail(struct store *store, const struct epoch_tail *tail, uint64_t offset,
-			 const void *manifest, struct tail_link *link);
+void rt_store_write_tail(struct store *store, const struct epoch_tail *tail, uint64_t offset, const void *manifest,
+			 struct tail_link *link);
 /* Shortens the log file to what it is likely to need. */
 void rt_store_log_trim(struct store *store, bool to_minimum);
 int rt_store_keep_manifest_room(struct store *store, uint64_t length);

@@ -43,8 +43,7 @@ int rt_store_log_take(struct store *store, uint64_t count, uint64_t *offset)
 	if (left < length)
 		start += left;
 	uint64_t end = start + length, segment = start >> PERSIST_SEGMENT_SHIFT;
-	if (end > store->log.size || segment >= store->log.segment_capacity ||
-	    store->log.segments[segment] == NULL) {
+	if (end > store->log.size || segment >= store->log.segment_capacity || store->log.segments[segment] == NULL) {
 		int error = rt_store_log_reach(store, end);
 		if (error < 0)
 			return error;
@@ -61,8 +60,8 @@ int rt_store_reserve(struct store *store, size_t pages)
 	uint64_t bytes = (uint64_t)pages * (RT_PAGE_SIZE + sizeof(struct page_row));
 	if (pages > LOG_BYTES_MAX >> RT_PAGE_SHIFT)
 		return -EFBIG;
-	uint64_t end = RT_PAGE_ALIGN_UP(store->log_cursor + bytes + sizeof(struct epoch_tail) +
-					2 * store->manifest_length);
+	uint64_t end =
+		RT_PAGE_ALIGN_UP(store->log_cursor + bytes + sizeof(struct epoch_tail) + 2 * store->manifest_length);
 	int error = rt_store_log_reach(store, end);
 	if (error == 0)
 		rt_persist_populate(&store->log, end);
@@ -87,8 +86,7 @@ void *rt_store_slots(struct store *store, size_t count, int *error)
 void rt_store_slots_done(struct store *store)
 {
 	/* Only what lies behind the last one used, and when nothing came after. */
-	if (store->slots_count != 0 &&
-	    store->log_cursor == store->slots_start + (store->slots_count << RT_PAGE_SHIFT))
+	if (store->slots_count != 0 && store->log_cursor == store->slots_start + (store->slots_count << RT_PAGE_SHIFT))
 		store->log_cursor = store->slots_start + (store->slots_used << RT_PAGE_SHIFT);
 	store->slots_count = 0;
 }
@@ -119,8 +117,8 @@ uint64_t rt_store_tail_length(struct store *store, struct epoch_tail *tail, uint
 			tail->drop_rows++;
 	}
 	tail->manifest_length = manifest_length;
-	return sizeof(*tail) + tail->page_rows * sizeof(struct page_row) +
-	       tail->drop_rows * sizeof(struct drop_row) + manifest_length;
+	return sizeof(*tail) + tail->page_rows * sizeof(struct page_row) + tail->drop_rows * sizeof(struct drop_row) +
+	       manifest_length;
 }
 
 /* Gathers bytes into pieces, hashes each and copies it to the log. */
@@ -173,8 +171,7 @@ static void put_page_rows(struct tail_writer *writer, const struct chunk *chunk)
 {
 	uint64_t pages[PAGE_MAP_WORDS];
 	appended_pages(chunk, pages);
-	for (unsigned page = rt_page_map_next(pages, 0); page != NO_PAGE;
-	     page = rt_page_map_next(pages, page + 1)) {
+	for (unsigned page = rt_page_map_next(pages, 0); page != NO_PAGE; page = rt_page_map_next(pages, page + 1)) {
 		struct page_row row = {
 			.address = chunk->address + ((uint64_t)page << RT_PAGE_SHIFT),
 			.slot = chunk->pages[page].slot,
@@ -195,19 +192,17 @@ static void put_drop_rows(struct tail_writer *writer, const struct chunk *chunk)
 	}
 }
 
-void rt_store_write_tail(struct store *store, const struct epoch_tail *tail, uint64_t offset,
-			 const void *manifest, struct tail_link *link)
+void rt_store_write_tail(struct store *store, const struct epoch_tail *tail, uint64_t offset, const void *manifest,
+			 struct tail_link *link)
 {
 	struct tail_writer writer = {.store = store, .offset = offset};
 	put(&writer, tail, sizeof(*tail));
 	if (tail->page_rows > 0) {
-		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL;
-		     chunk = chunk->next_in_epoch)
+		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL; chunk = chunk->next_in_epoch)
 			put_page_rows(&writer, chunk);
 	}
 	if (tail->drop_rows > 0) {
-		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL;
-		     chunk = chunk->next_in_epoch)
+		for (const struct chunk *chunk = store->epoch_chunks; chunk != NULL; chunk = chunk->next_in_epoch)
 			put_drop_rows(&writer, chunk);
 	}
 	put(&writer, manifest, tail->manifest_length);
@@ -223,9 +218,8 @@ int rt_store_keep_manifest_room(struct store *store, uint64_t length)
 	if (length <= store->manifest_capacity)
 		return 0;
 	uint64_t capacity = RT_PAGE_ALIGN_UP(length + length / 2);
-	void *block = store->manifest == NULL
-			      ? rt_memory_map(capacity)
-			      : rt_memory_grow(store->manifest, store->manifest_capacity, capacity);
+	void *block = store->manifest == NULL ? rt_memory_map(capacity)
+					      : rt_memory_grow(store->manifest, store->manifest_capacity, capacity);
 	if (block == NULL)
 		return -ENOMEM;
 	store->manifest = block;

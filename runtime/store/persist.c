@@ -80,8 +80,7 @@ bool rt_persist_probe_pmem(int fd)
 	return true;
 }
 
-static void observe(enum persist_event event, const struct persist_file *file, uint64_t offset,
-		    uint64_t length)
+static void observe(enum persist_event event, const struct persist_file *file, uint64_t offset, uint64_t length)
 {
 	if (__builtin_expect(rt_persist_observer != NULL, 0))
 		rt_persist_observer(event, file, offset, length);
@@ -97,8 +96,7 @@ static int make_room_for_segment(struct persist_file *file, size_t number)
 	size_t bytes = capacity * sizeof(*file->segments);
 	void *block = file->segments == NULL
 			      ? rt_memory_map(bytes)
-			      : rt_memory_grow(file->segments,
-					       file->segment_capacity * sizeof(*file->segments), bytes);
+			      : rt_memory_grow(file->segments, file->segment_capacity * sizeof(*file->segments), bytes);
 	if (block == NULL)
 		return -ENOMEM;
 	file->segments = block;
@@ -116,8 +114,7 @@ static int map_segment(struct persist_file *file, size_t number)
 	int prot = file->writable ? PROT_READ | PROT_WRITE : PROT_READ;
 	off_t offset = (off_t)(number << PERSIST_SEGMENT_SHIFT);
 	if (file->map_sync)
-		file->segments[number] =
-			map_synchronous(file->fd, PERSIST_SEGMENT_BYTES, offset, prot, &error);
+		file->segments[number] = map_synchronous(file->fd, PERSIST_SEGMENT_BYTES, offset, prot, &error);
 	else
 		file->segments[number] =
 			rt_memory_map_file(file->fd, PERSIST_SEGMENT_BYTES, offset, prot, MAP_SHARED, &error);

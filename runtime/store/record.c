@@ -24,8 +24,7 @@ static void seal_record(struct commit_record *record, uint64_t store_id)
 	record->checksum = rt_store_hash(record, offsetof(struct commit_record, checksum));
 }
 
-void rt_store_compose_super(unsigned char *bytes, enum store_durability durability, uint64_t store_id,
-			    uint64_t run_id)
+void rt_store_compose_super(unsigned char *bytes, enum store_durability durability, uint64_t store_id, uint64_t run_id)
 {
 	struct superblock block = {
 		.magic = SUPERBLOCK_MAGIC,

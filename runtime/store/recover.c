@@ -149,9 +149,8 @@ static int hash_tail(struct store *store, const struct tail_link *link, uint64_t
 static bool tail_adds_up(const struct epoch_tail *tail, uint64_t length)
 {
 	uint64_t left = length - sizeof(*tail);
-	if (tail->page_rows > left / sizeof(struct page_row) ||
-	    tail->drop_rows > left / sizeof(struct drop_row) || tail->manifest_length > left ||
-	    tail->manifest_length > STORE_MANIFEST_LIMIT)
+	if (tail->page_rows > left / sizeof(struct page_row) || tail->drop_rows > left / sizeof(struct drop_row) ||
+	    tail->manifest_length > left || tail->manifest_length > STORE_MANIFEST_LIMIT)
 		return false;
 	return tail->page_rows * sizeof(struct page_row) + tail->drop_rows * sizeof(struct drop_row) +
 		       tail->manifest_length ==
@@ -160,8 +159,8 @@ static bool tail_adds_up(const struct epoch_tail *tail, uint64_t length)
 
 int rt_store_verify_tail(struct store *store, const struct tail_link *link, struct epoch_tail *tail)
 {
-	if (link->offset % STORE_PAGE_SIZE != 0 || link->length < sizeof(*tail) ||
-	    link->offset > store->log.size || link->length > store->log.size - link->offset)
+	if (link->offset % STORE_PAGE_SIZE != 0 || link->length < sizeof(*tail) || link->offset > store->log.size ||
+	    link->length > store->log.size - link->offset)
 		return rt_store_damaged("log: a tail lies outside");
 	/* A file may be a hole as large as a tail says it is. */
 	if (store->chunk_limit != 0 && link->length / sizeof(struct chunk) > store->chunk_limit)
@@ -191,12 +190,11 @@ static int collect_tails(struct store *store, struct tail_link *links, uint64_t 
 		if (error < 0)
 			return error;
 		if (tail.epoch != store->record.home_epoch + 1 + i)
-			return rt_store_damaged("log: the tail at %lx is of epoch %lu", link.offset,
-						tail.epoch);
+			return rt_store_damaged("log: the tail at %lx is of epoch %lu", link.offset, tail.epoch);
 		links[i] = link;
 		/* Strictly downwards; the last one's predecessor is not looked at. */
-		if (i > 0 && (tail.previous.offset >= link.offset ||
-			      tail.previous.length > link.offset - tail.previous.offset))
+		if (i > 0 &&
+		    (tail.previous.offset >= link.offset || tail.previous.length > link.offset - tail.previous.offset))
 			return rt_store_damaged("log: the tail at %lx has no predecessor", link.offset);
 		link = tail.previous;
 	}
@@ -308,8 +306,7 @@ static int load_manifest(struct store *store)
 		return error;
 	store->manifest_length = tail.manifest_length;
 	uint64_t end = store->record.tail.offset + store->record.tail.length;
-	return rt_persist_read(&store->log, store->manifest, tail.manifest_length,
-				     end - tail.manifest_length);
+	return rt_persist_read(&store->log, store->manifest, tail.manifest_length, end - tail.manifest_length);
 }
 
 /* What lies beyond the structures in use is left over from a crash. */
@@ -340,11 +337,9 @@ int rt_store_recover(struct store *store)
 	if (error < 0)
 		return error;
 	if (store->page_count != store->record.page_count)
-		return rt_store_damaged("holds %lu pages instead of %lu", store->page_count,
-					store->record.page_count);
+		return rt_store_damaged("holds %lu pages instead of %lu", store->page_count, store->record.page_count);
 	store->chunk_limit = 0;
-	store->log_end = store->log_cursor =
-		RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
+	store->log_end = store->log_cursor = RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
 	error = rt_persist_map(&store->log, 0, store->log_end);
 	if (error == 0 && store->writable)
 		cut_leftovers(store);

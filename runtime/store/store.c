@@ -91,8 +91,7 @@ static bool has_moved_on(struct store *store)
 }
 
 /* One attempt; *again when the store was written by its owner while it was being read. */
-static int try_open(int directory, bool writable, int lowest_fd, struct store **result, int *holder,
-		    bool *again)
+static int try_open(int directory, bool writable, int lowest_fd, struct store **result, int *holder, bool *again)
 {
 	*again = false;
 	struct store *store = rt_store_new(writable);
@@ -172,7 +171,10 @@ void rt_store_note_fault(struct store *store)
 	__atomic_store_n(&store->faulted, 1, __ATOMIC_RELEASE);
 }
 
-#define FILES(store) {&(store)->super, &(store)->log, &(store)->home, &(store)->index}
+#define FILES(store)                                                            \
+	{                                                                       \
+		&(store)->super, &(store)->log, &(store)->home, &(store)->index \
+	}
 #define FILE_COUNT 4
 
 int rt_store_look(struct store *store)

@@ -43,7 +43,7 @@ struct store_status {
 	uint64_t page_count;     /* pages in that checkpoint */
 	uint64_t bytes_on_media; /* blocks allocated to all files of the store, bytes */
 	enum store_durability durability;
-	bool is_pmem; /* on persistent memory, mapped with MAP_SYNC */
+	bool is_pmem;  /* on persistent memory, mapped with MAP_SYNC */
 	uint32_t user; /* whose files they are */
 };
 

@@ -32,7 +32,7 @@ struct rt_tracker {
 struct rt_track_backend {
 	const char *name, *description;
 	bool exact, cleans;
-	int (*open_control)(void);             /* NULL: none is needed */
+	int (*open_control)(void); /* NULL: none is needed */
 	void (*open)(struct rt_tracker *tracker);
 	void (*register_range)(struct rt_tracker *tracker, uint64_t start, uint64_t end, bool moved);
 	/* The dirty pages of the regions [from, to): private, tracked, with or without pages of files that

@@ -18,8 +18,7 @@ struct contents_only {
 	void *context;
 };
 
-static int visit_contents(void *context, const struct region *region, uint64_t start, uint64_t end,
-			  uint64_t categories)
+static int visit_contents(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	const struct contents_only *only = context;
 	if (!rt_track_has_contents(region, categories))

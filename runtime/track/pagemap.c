@@ -34,8 +34,8 @@ static bool is_zero(const void *contents)
 	const uint64_t *words = contents;
 	uint64_t any = 0;
 	for (size_t i = 0; i < RT_PAGE_SIZE / sizeof(uint64_t) && any == 0; i += 8)
-		any = words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] | words[i + 5] | words[i + 6] |
-		      words[i + 7];
+		any = words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] | words[i + 5] |
+		      words[i + 6] | words[i + 7];
 	return any == 0;
 }
 
@@ -59,7 +59,6 @@ static bool shows_a_hole(const struct rt_tracker *tracker, const struct region *
 	return rt_sys_pread(tracker->files.memory, contents, RT_PAGE_SIZE, (off_t)page) == (ssize_t)RT_PAGE_SIZE &&
 	       is_zero(contents);
 }
-
 
 static uint64_t judge(const struct rt_tracker *tracker, const struct region *region, uint64_t entry, uint64_t page,
 		      rt_pagemap_written written, bool look)

@@ -68,7 +68,8 @@ static int run_steps(struct rt_tracker *tracker, volatile char *memory, uint64_t
 	if ((result = expect_written(tracker, &regions, &test, 7)) < 0)
 		return result;
 	*step = "protecting pages again";
-	if ((result = clean(tracker, &regions)) < 0 || (result = expect_written(tracker, &regions, &test, 7 & every)) < 0)
+	if ((result = clean(tracker, &regions)) < 0 ||
+	    (result = expect_written(tracker, &regions, &test, 7 & every)) < 0)
 		return result;
 	*step = "finding a page written after";
 	memory[RT_PAGE_SIZE] = 2;
@@ -125,7 +126,8 @@ int rt_track_choose(enum rt_track_kind wanted, enum rt_track_kind *kind, const c
 	enum rt_track_kind last = wanted == RT_TRACK_ANY ? RT_TRACK_KINDS - 1 : wanted;
 	int result = -EINVAL;
 	*step = RT_TRACK_VARIABLE;
-	for (*kind = wanted == RT_TRACK_ANY ? RT_TRACK_ANY + 1 : wanted; *kind <= last && *kind < RT_TRACK_KINDS; (*kind)++)
+	for (*kind = wanted == RT_TRACK_ANY ? RT_TRACK_ANY + 1 : wanted; *kind <= last && *kind < RT_TRACK_KINDS;
+	     (*kind)++)
 		if ((result = rt_track_self_test(*kind, step)) == 0)
 			return 0;
 	*kind = RT_TRACK_ANY;

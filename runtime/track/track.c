@@ -83,7 +83,8 @@ bool rt_track_cleans(const struct rt_tracker *tracker)
 void rt_track_register(struct rt_tracker *tracker, const void *start, size_t length, bool moved)
 {
 	if (tracker->backend->register_range != NULL)
-		tracker->backend->register_range(tracker, (uint64_t)start, (uint64_t)start + RT_PAGE_ALIGN_UP(length), moved);
+		tracker->backend->register_range(tracker, (uint64_t)start, (uint64_t)start + RT_PAGE_ALIGN_UP(length),
+						 moved);
 }
 
 /* ---- which pages ---- */
@@ -134,8 +135,10 @@ static int scan_shared(const struct region *region, rt_track_visit visit, void *
 		for (uint64_t i = 0, run; i < pages && result == 0; i += run) {
 			for (run = 1; i + run < pages && !(resident[i + run] & 1) == !(resident[i] & 1);)
 				run++;
-			uint64_t categories = resident[i] & 1 ? PAGE_IS_PRESENT | PAGE_IS_FILE | PAGE_IS_WRITTEN : absent;
-			result = visit(context, region, at + i * RT_PAGE_SIZE, at + (i + run) * RT_PAGE_SIZE, categories);
+			uint64_t categories =
+				resident[i] & 1 ? PAGE_IS_PRESENT | PAGE_IS_FILE | PAGE_IS_WRITTEN : absent;
+			result = visit(context, region, at + i * RT_PAGE_SIZE, at + (i + run) * RT_PAGE_SIZE,
+				       categories);
 		}
 		if (result < 0)
 			return result;

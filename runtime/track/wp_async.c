@@ -48,7 +48,8 @@ static bool knows_guards(struct rt_tracker *tracker)
 
 static void open_tracker(struct rt_tracker *tracker)
 {
-	_Static_assert(sizeof(tracker->vector) >= SCAN_VECTOR * sizeof(struct page_region), "room for what a scan returns");
+	_Static_assert(sizeof(tracker->vector) >= SCAN_VECTOR * sizeof(struct page_region),
+		       "room for what a scan returns");
 	tracker->guard = knows_guards(tracker) ? PAGE_IS_GUARD : 0;
 }
 
@@ -75,8 +76,8 @@ static int register_anew(int uffd, uint64_t start, uint64_t end)
 }
 
 /* Hands the ranges found to `visit`, cut at the borders of regions. */
-static int deliver(const struct region_table *regions, size_t *cursor, const struct page_region *ranges,
-		   size_t count, rt_track_visit visit, void *context)
+static int deliver(const struct region_table *regions, size_t *cursor, const struct page_region *ranges, size_t count,
+		   rt_track_visit visit, void *context)
 {
 	for (size_t i = 0; i < count; i++) {
 		uint64_t start = ranges[i].start;
@@ -91,9 +92,7 @@ static int deliver(const struct region_table *regions, size_t *cursor, const str
 			uint64_t end = ranges[i].end < region->end ? ranges[i].end : region->end;
 			if (start >= end)
 				break;
-			int result = region->tracked
-					     ? visit(context, region, start, end, ranges[i].categories)
-					     : 0;
+			int result = region->tracked ? visit(context, region, start, end, ranges[i].categories) : 0;
 			if (result < 0)
 				return result;
 			start = end;
@@ -145,8 +144,8 @@ static int scan_run(struct rt_tracker *tracker, const struct region_table *regio
 }
 
 /* A run with mappings that are not registered: those are registered now, all of their pages written. */
-static int scan_and_register(struct rt_tracker *tracker, const struct region_table *regions, size_t from,
-			     size_t to, const struct pm_scan_arg *filter, rt_track_visit visit, void *context)
+static int scan_and_register(struct rt_tracker *tracker, const struct region_table *regions, size_t from, size_t to,
+			     const struct pm_scan_arg *filter, rt_track_visit visit, void *context)
 {
 	int result = 0;
 	for (size_t i = from; i < to && result == 0; i++) {
@@ -218,8 +217,7 @@ static int look_at_page(struct rt_tracker *tracker, uint64_t page, uint64_t *cat
 	return result < 0 ? result : 0;
 }
 
-static int visit_nothing(void *context, const struct region *region, uint64_t start, uint64_t end,
-			 uint64_t categories)
+static int visit_nothing(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	(void)context, (void)region, (void)start, (void)end, (void)categories;
 	return 0;

@@ -101,15 +101,13 @@ static void watch_stops(const struct heap_state *state, const char *store, unsig
 	int64_t elapsed = heap_now_ns() - started;
 	if (!read_statistics(store, &after))
 		harness_die("%s: no statistics", store);
-	uint64_t written =
-		after.pages_written + after.pages_precopied - before.pages_written - before.pages_precopied;
+	uint64_t written = after.pages_written + after.pages_precopied - before.pages_written - before.pages_precopied;
 	uint64_t stops = after.stops - before.stops;
 	print_parked(&before, &after);
 	printf("interval_ms %.1f\n", (double)elapsed / 1e6 / (double)stops);
 	printf("dirtied_per_64ms %.0f\n", (double)dirtied * 64e6 / (double)elapsed);
 	printf("appended_per_dirtied %.4f\n", (double)written / (double)dirtied);
-	printf("in_stop_per_stop %.1f\n",
-	       (double)(after.pages_written - before.pages_written) / (double)stops);
+	printf("in_stop_per_stop %.1f\n", (double)(after.pages_written - before.pages_written) / (double)stops);
 }
 
 /* ---- restore ---- */

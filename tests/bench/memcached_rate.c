@@ -51,8 +51,7 @@ static void open_connection(struct connection *connection)
 }
 
 /* Sends one request and receives up to the given end of the answer. */
-static void exchange(struct connection *connection, const char *request, size_t length, char *answer,
-		     const char *end)
+static void exchange(struct connection *connection, const char *request, size_t length, char *answer, const char *end)
 {
 	size_t got = 0, end_length = strlen(end);
 	if (send(connection->fd, request, length, MSG_NOSIGNAL) != (ssize_t)length)
@@ -69,8 +68,7 @@ static void exchange(struct connection *connection, const char *request, size_t 
 static void set_key(struct connection *connection, unsigned key)
 {
 	char request[VALUE_BYTES + 100], answer[LARGEST_ANSWER + 1];
-	int length = sprintf(request, "set key:%08u 0 0 %d\r\n%08u%0*d\r\n", key, VALUE_BYTES, key,
-			     VALUE_BYTES - 8, 0);
+	int length = sprintf(request, "set key:%08u 0 0 %d\r\n%08u%0*d\r\n", key, VALUE_BYTES, key, VALUE_BYTES - 8, 0);
 	exchange(connection, request, (size_t)length, answer, "\r\n");
 	if (strcmp(answer, "STORED\r\n") != 0)
 		fail(answer);
@@ -144,8 +142,7 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &ended);
 	for (unsigned i = 0; i < CONNECTIONS; i++)
 		operations += connections[i].operations;
-	double elapsed =
-		(double)(ended.tv_sec - started.tv_sec) + (double)(ended.tv_nsec - started.tv_nsec) / 1e9;
+	double elapsed = (double)(ended.tv_sec - started.tv_sec) + (double)(ended.tv_nsec - started.tv_nsec) / 1e9;
 	printf("operations_per_second %.0f\n", (double)operations / elapsed);
 	return 0;
 }

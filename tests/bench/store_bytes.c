@@ -24,8 +24,7 @@
 
 static uint64_t bytes_stored, bytes_written, random_state = 1;
 
-static void count_bytes(enum persist_event event, const struct persist_file *file, uint64_t offset,
-			uint64_t length)
+static void count_bytes(enum persist_event event, const struct persist_file *file, uint64_t offset, uint64_t length)
 {
 	(void)file, (void)offset;
 	if (event == PERSIST_STORED)
@@ -87,8 +86,7 @@ int main(int argc, char **argv)
 		commit(store);
 	}
 	check(rt_store_settle(store, true), "settle");
-	printf("store_bytes_per_page %.0f\n",
-	       (double)(bytes_stored + bytes_written) / (double)(epochs * dirty));
+	printf("store_bytes_per_page %.0f\n", (double)(bytes_stored + bytes_written) / (double)(epochs * dirty));
 	printf("log_bytes_per_page %.0f\n", (double)bytes_stored / (double)(epochs * dirty));
 	printf("home_bytes_per_page %.0f\n", (double)bytes_written / (double)(epochs * dirty));
 	rt_store_close(store);

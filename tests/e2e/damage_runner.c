@@ -34,8 +34,10 @@ static struct {
 } options = {40, 1, "damage", -1};
 
 static const struct option long_options[] = {
-	{"damages", required_argument, NULL, 'd'}, {"seed", required_argument, NULL, 's'},
-	{"user", required_argument, NULL, 'u'},    {"name", required_argument, NULL, 'm'},
+	{"damages", required_argument, NULL, 'd'},
+	{"seed", required_argument, NULL, 's'},
+	{"user", required_argument, NULL, 'u'},
+	{"name", required_argument, NULL, 'm'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -96,7 +98,8 @@ static void __attribute__((noreturn)) fail(const char *reason)
 	children_kill();
 	remove_tree(directory);
 	copy_tree(work, directory);
-	printf("FAILED %s: %s: %s; --seed %lu, see %s\n", options.name, what, reason, (unsigned long)options.seed, directory);
+	printf("FAILED %s: %s: %s; --seed %lu, see %s\n", options.name, what, reason, (unsigned long)options.seed,
+	       directory);
 	exit(1);
 }
 
@@ -150,7 +153,8 @@ static void run_and_kill(char *const *command, const char *directory, uint64_t e
 	struct store_view view = {0};
 
 	close(output);
-	while ((!harness_store_view(directory, options.user, &view) || view.epoch <= epoch || store_process(directory) == 0) &&
+	while ((!harness_store_view(directory, options.user, &view) || view.epoch <= epoch ||
+		store_process(directory) == 0) &&
 	       now_ns() < deadline)
 		usleep(20000);
 	if (view.epoch <= epoch)
@@ -162,8 +166,14 @@ static void run_and_kill(char *const *command, const char *directory, uint64_t e
 
 static void make_store(const char *directory)
 {
-	char *run[] = {harness_build_path("respct"), "run", "--quiet", "--store", (char *)directory, "--",
-		       harness_build_path("tests/helpers/waiter"), NULL};
+	char *run[] = {harness_build_path("respct"),
+		       "run",
+		       "--quiet",
+		       "--store",
+		       (char *)directory,
+		       "--",
+		       harness_build_path("tests/helpers/waiter"),
+		       NULL};
 
 	put_contents("output", "");
 	run_and_kill(run, directory, 2);
@@ -191,8 +201,8 @@ static uint64_t below(uint64_t limit)
 	return limit == 0 ? 0 : random_next(&random_state) % limit;
 }
 
-static const char *const files[] = {"super", "super", "super", "log", "log", "log", "home", "home", "home", "index", "index", "undo0",
-				    "undo1", "pid",   "lock",  "statistics", "crash"};
+static const char *const files[] = {"super", "super", "super", "log",   "log", "log",  "home",       "home", "home",
+				    "index", "index", "undo0", "undo1", "pid", "lock", "statistics", "crash"};
 
 #define FILES (sizeof(files) / sizeof(files[0]))
 
@@ -364,9 +374,10 @@ static void make_foreign(struct damage *damage)
 }
 
 static void (*const damages[])(struct damage *damage) = {
-	flip_bit,      flip_bit,      flip_bit,    flip_bit,    write_word, write_word,     zero_page, zero_page,      copy_page,      truncate_file,
-	truncate_file, lengthen_file, take_older,  take_older,  take_foreign, take_foreign, remove_file, make_fifo, make_directory, make_link,
-	make_hard_link, open_to_others, make_foreign,
+	flip_bit,       flip_bit,   flip_bit,       flip_bit,       write_word,    write_word,
+	zero_page,      zero_page,  copy_page,      truncate_file,  truncate_file, lengthen_file,
+	take_older,     take_older, take_foreign,   take_foreign,   remove_file,   make_fifo,
+	make_directory, make_link,  make_hard_link, open_to_others, make_foreign,
 };
 
 #define DAMAGES (sizeof(damages) / sizeof(damages[0]))
@@ -469,7 +480,8 @@ int main(int count, char **arguments)
 	make_stores();
 	for (int number = 0; number <= options.damages; number++)
 		try_damage(number);
-	printf("ok %s (seed %lu, %d damages, %d refused, %d restored, %.1f s)\n", options.name, (unsigned long)options.seed,
-	       options.damages, refusals, restores - 1, (double)(now_ns() - started) / SECOND_NS);
+	printf("ok %s (seed %lu, %d damages, %d refused, %d restored, %.1f s)\n", options.name,
+	       (unsigned long)options.seed, options.damages, refusals, restores - 1,
+	       (double)(now_ns() - started) / SECOND_NS);
 	return 0;
 }

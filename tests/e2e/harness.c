@@ -103,4 +103,3 @@ bool harness_store_view(const char *store, long user, struct store_view *view)
 	view->commit_time_ns = (int64_t)number_of(text, "commit_time_ns");
 	return true;
 }
-

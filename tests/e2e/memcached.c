@@ -12,7 +12,6 @@
  */
 #include "harness.h"
 
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -100,10 +99,14 @@ static void fail(const char *format, ...)
 /* ---- options and places ---- */
 
 static const struct option long_options[] = {
-	{"rounds", required_argument, NULL, 'r'}, {"keys", required_argument, NULL, 'k'},
-	{"seed", required_argument, NULL, 's'},   {"verify", no_argument, NULL, 'v'},
-	{"user", required_argument, NULL, 'u'},   {"min-ms", required_argument, NULL, 'a'},
-	{"max-ms", required_argument, NULL, 'b'}, {"name", required_argument, NULL, 'n'},
+	{"rounds", required_argument, NULL, 'r'},
+	{"keys", required_argument, NULL, 'k'},
+	{"seed", required_argument, NULL, 's'},
+	{"verify", no_argument, NULL, 'v'},
+	{"user", required_argument, NULL, 'u'},
+	{"min-ms", required_argument, NULL, 'a'},
+	{"max-ms", required_argument, NULL, 'b'},
+	{"name", required_argument, NULL, 'n'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -146,8 +149,8 @@ static void make_places(void)
 	if (!mkdtemp(work))
 		refuse("%s: %s", work, strerror(errno));
 	give_to_user(work);
-	store = access("/dev/shm", W_OK) ? format_text("%s/store", work) :
-					   format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
+	store = access("/dev/shm", W_OK) ? format_text("%s/store", work)
+					 : format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
 	load_directory = format_text("%s/load", work);
 	if (mkdir(load_directory, 0700))
 		refuse("%s: %s", load_directory, strerror(errno));
@@ -185,8 +188,8 @@ static void choose_port(void)
 static pid_t start(char *const *arguments)
 {
 	char *environment[] = {"RESPCT_VERIFY=1", NULL};
-	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], options.user,
-				options.verify ? environment : NULL};
+	struct launch launch = {
+		arguments, work, -1, error_pipe[1], error_pipe[1], options.user, options.verify ? environment : NULL};
 
 	return child_start(&launch);
 }
@@ -194,9 +197,26 @@ static pid_t start(char *const *arguments)
 static pid_t start_server(void)
 {
 	bool root = getuid() == 0 && options.user < 0;
-	char *arguments[] = {harness_build_path("respct"), "run", "--store", store, "--", "memcached",
-			     "-l", "127.0.0.1", "-p", port, "-U", "0", "-m", "1024", "-M", "-t", "4",
-			     root ? "-u" : NULL, "nobody", NULL};
+	char *arguments[] = {harness_build_path("respct"),
+			     "run",
+			     "--store",
+			     store,
+			     "--",
+			     "memcached",
+			     "-l",
+			     "127.0.0.1",
+			     "-p",
+			     port,
+			     "-U",
+			     "0",
+			     "-m",
+			     "1024",
+			     "-M",
+			     "-t",
+			     "4",
+			     root ? "-u" : NULL,
+			     "nobody",
+			     NULL};
 
 	return start(arguments);
 }
@@ -271,8 +291,7 @@ static int64_t realtime_ns(void)
 
 static pid_t start_load(char *command, char *argument)
 {
-	char *arguments[] = {harness_build_path("tests/memcached_load"), command, port, load_directory, argument,
-			     NULL};
+	char *arguments[] = {harness_build_path("tests/memcached_load"), command, port, load_directory, argument, NULL};
 	struct launch launch = {arguments, work, -1, error_pipe[1], error_pipe[1], -1, NULL};
 
 	return child_start(&launch);

@@ -202,8 +202,8 @@ static bool receive(struct connection *connection, size_t wanted)
 			memmove(connection->buffer, connection->buffer + connection->next, connection->length);
 			connection->next = 0;
 		}
-		got = recv(connection->fd, connection->buffer + connection->length,
-			   BUFFER_BYTES - connection->length, 0);
+		got = recv(connection->fd, connection->buffer + connection->length, BUFFER_BYTES - connection->length,
+			   0);
 		if (got <= 0)
 			return false;
 		connection->length += (size_t)got;

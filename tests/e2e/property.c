@@ -23,23 +23,23 @@
 
 #define PAGE PROPERTY_PAGE
 #define AREAS 24
-#define LARGEST 48       /* pages of an area */
+#define LARGEST 48 /* pages of an area */
 #define BREAK_PAGES 64
 #define FILE_PAGES 64
 #define ARENA_BASE 0x150000000000UL /* fixed places: nobody else maps there */
 #define ARENA_SLOT (1UL << 24)
 
-#define CHECK(condition) \
-	do { \
-		if (!(condition)) \
+#define CHECK(condition)                              \
+	do {                                          \
+		if (!(condition))                     \
 			failed(__LINE__, #condition); \
 	} while (0)
 
 struct area {
 	unsigned char *start; /* NULL: none */
 	size_t pages;
-	bool file;            /* a private mapping of the file, page i shows its page i */
-	bool pieces;          /* maybe several mappings for the kernel: mremap() does not take it */
+	bool file;   /* a private mapping of the file, page i shows its page i */
+	bool pieces; /* maybe several mappings for the kernel: mremap() does not take it */
 	uint32_t versions[LARGEST];
 	int protection[LARGEST];
 };
@@ -345,8 +345,8 @@ static void put_area(FILE *out, const struct area *area)
 	size_t mapped = area->start ? area->pages : 0, i;
 
 	for (i = 0; i < mapped; i++)
-		put_page(out, address_of(area, i), area->file ? PROPERTY_FILE : PROPERTY_ANONYMOUS,
-			 area->versions[i], clean_version(area, i));
+		put_page(out, address_of(area, i), area->file ? PROPERTY_FILE : PROPERTY_ANONYMOUS, area->versions[i],
+			 clean_version(area, i));
 	for (i = mapped; place && i < LARGEST; i++)
 		put_page(out, place + i * PAGE, PROPERTY_UNMAPPED, 0, 0);
 }
@@ -412,8 +412,9 @@ static void checkpoint(void)
 static void one_step(void)
 {
 	static void (*const operations[])(struct area *) = {
-		unmap, cut_end, map_over, change_protection, discard, discard, resize, move, read_into, read_into,
-		read_file_into, look, write_some, write_some, write_some, write_some, write_some,
+		unmap,      cut_end,    map_over,   change_protection, discard,        discard,
+		resize,     move,       read_into,  read_into,         read_file_into, look,
+		write_some, write_some, write_some, write_some,        write_some,
 	};
 	struct area *area = &areas[below(AREAS)];
 	size_t action = below(64);

@@ -63,8 +63,8 @@ static void make_places(void)
 		refuse("%s: %s", work, strerror(errno));
 	if (options.user >= 0 && chown(work, (uid_t)options.user, (gid_t)options.user))
 		refuse("%s: %s", work, strerror(errno));
-	store = access("/dev/shm", W_OK) ? format_text("%s/store", work) :
-					   format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
+	store = access("/dev/shm", W_OK) ? format_text("%s/store", work)
+					 : format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
 	log_file = fopen(format_text("%s/log", work), "w+e");
 	if (!log_file)
 		refuse("%s/log: %s", work, strerror(errno));
@@ -100,9 +100,19 @@ int main(int count, char **arguments)
 	harness_begin();
 	parse_options(count, arguments);
 	make_places();
-	char *command[] = {harness_build_path("respct"), "run", "--store", store, "--interval", "3600000", "--",
-			   harness_build_path("tests/property"), store, harness_build_path("tests/property_check"),
-			   (char *)options.seed, (char *)options.steps, NULL};
+	char *command[] = {harness_build_path("respct"),
+			   "run",
+			   "--store",
+			   store,
+			   "--interval",
+			   "3600000",
+			   "--",
+			   harness_build_path("tests/property"),
+			   store,
+			   harness_build_path("tests/property_check"),
+			   (char *)options.seed,
+			   (char *)options.steps,
+			   NULL};
 	char *environment[] = {"RESPCT_VERIFY=1", NULL};
 	launch = (struct launch){command, work, -1, fileno(log_file), fileno(log_file), options.user, environment};
 	child = child_start(&launch);

@@ -31,8 +31,8 @@
 
 /* ---- the store: some pages where the mappings of programs are, and a vDSO ---- */
 
-static const uint64_t starts[] = {RT_THREADS_BASE, RT_WINDOW_HEAP_BASE, RT_WINDOW_STACK_BASE, RT_WINDOW_MAP_BASE,
-				  RT_STORED_VDSO, 0x10000};
+static const uint64_t starts[] = {RT_THREADS_BASE,    RT_WINDOW_HEAP_BASE, RT_WINDOW_STACK_BASE,
+				  RT_WINDOW_MAP_BASE, RT_STORED_VDSO,      0x10000};
 #define PAGES_EACH 16
 #define VDSO_PAGES 2
 
@@ -154,7 +154,8 @@ static void restore(struct image *image, int lock_fd)
 	write_file_bytes(image);
 	shared_make(image, SANDBOX_LOWEST_FD);
 	struct plan *plan = build_plan(image, SANDBOX_LOWEST_FD, lock_fd);
-	if (restore_descriptors(image->manifest, image->manifest_length, SANDBOX_LOWEST_FD, problem, sizeof(problem)) < 0)
+	if (restore_descriptors(image->manifest, image->manifest_length, SANDBOX_LOWEST_FD, problem, sizeof(problem)) <
+	    0)
 		refuse("%s", problem);
 	shared_put_back(image);
 	complete_plan(image, plan);

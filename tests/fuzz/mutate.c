@@ -40,7 +40,8 @@ static void set_manifest_length(uint8_t *data, size_t length)
 	memcpy(data, &record, sizeof(record));
 }
 
-const struct fuzz_format fuzz_manifest_format = {manifest_length, set_manifest_length, sizeof(struct manifest_record), 8};
+const struct fuzz_format fuzz_manifest_format = {manifest_length, set_manifest_length, sizeof(struct manifest_record),
+						 8};
 
 static size_t undo_length(const uint8_t *data, size_t size)
 {
@@ -165,7 +166,8 @@ static size_t change_bytes(const struct fuzz_format *format, uint8_t *data, size
 	if (room > length + 256)
 		room = length + 256;
 	memcpy(copy, data + start, length);
-	size_t changed = format->head + LLVMFuzzerMutate(copy + format->head, length - format->head, room - format->head);
+	size_t changed =
+		format->head + LLVMFuzzerMutate(copy + format->head, length - format->head, room - format->head);
 	while (changed % format->align != 0)
 		copy[changed++] = 0;
 	format->set_length(copy, changed);
@@ -182,8 +184,7 @@ static size_t mutate_once(const struct fuzz_format *format, uint8_t *data, size_
 	size_t chosen = fuzz_random(random) % records.count, other = fuzz_random(random) % (records.count + 1);
 	size_t start = records.at[chosen], end = records.at[chosen + 1], length = end - start;
 	switch (fuzz_random(random) % 8) {
-	case 0: /* left out */
-		return splice(data, size, limit, start, end, data, 0);
+	case 0: /* left out */ return splice(data, size, limit, start, end, data, 0);
 	case 1: /* twice, the second time somewhere else */
 	case 2:
 		if (length > sizeof(copy))
@@ -191,11 +192,8 @@ static size_t mutate_once(const struct fuzz_format *format, uint8_t *data, size_
 		memcpy(copy, data + start, length);
 		return splice(data, size, limit, records.at[other], records.at[other], copy, length);
 	case 3:
-	case 4:
-		return change_bytes(format, data, size, limit, start, end);
-	default:
-		change_number(random, data + start, length);
-		return size;
+	case 4: return change_bytes(format, data, size, limit, start, end);
+	default: change_number(random, data + start, length); return size;
 	}
 }
 

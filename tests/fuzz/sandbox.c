@@ -32,8 +32,8 @@
 #define SCRATCH_LIMIT "size=64m,nr_inodes=4096"
 #define DESCRIPTOR_LIMIT 2048
 
-const char *const sandbox_files[SANDBOX_FILES] = {"/", "/program", "/file", "/dir", "/dir/a", "/dir/b", "/dir/link",
-						  "/dir/fifo"};
+const char *const sandbox_files[SANDBOX_FILES] = {"/",      "/program", "/file",     "/dir",
+						  "/dir/a", "/dir/b",   "/dir/link", "/dir/fifo"};
 
 static const char *scratch; /* the file system, as seen from outside */
 static uint64_t inodes[SANDBOX_FILES];
@@ -141,12 +141,15 @@ static void make_program(void)
 		char name[4];
 		uint8_t id[20];
 	} file = {
-		.header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64}, .e_phoff = sizeof(Elf64_Ehdr),
-			   .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1},
+		.header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64},
+			   .e_phoff = sizeof(Elf64_Ehdr),
+			   .e_phentsize = sizeof(Elf64_Phdr),
+			   .e_phnum = 1},
 		.note = {.n_namesz = 4, .n_descsz = 20, .n_type = NT_GNU_BUILD_ID},
 		.name = "GNU",
 	};
-	file.segment = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = sizeof(file.header) + sizeof(file.segment),
+	file.segment = (Elf64_Phdr){.p_type = PT_NOTE,
+				    .p_offset = sizeof(file.header) + sizeof(file.segment),
 				    .p_filesz = sizeof(file.note) + sizeof(file.name) + sizeof(file.id)};
 	memset(file.id, SANDBOX_BUILD_ID, sizeof(file.id));
 	sandbox_write("/program", &file, sizeof(file));
@@ -331,7 +334,8 @@ static void move_stderr(void)
 }
 
 /* In the child. */
-__attribute__((noreturn, noinline)) static void try_input(void (*use)(uint8_t *input, size_t size), const uint8_t *input, size_t size)
+__attribute__((noreturn, noinline)) static void try_input(void (*use)(uint8_t *input, size_t size),
+							  const uint8_t *input, size_t size)
 {
 	struct rlimit limit = {DESCRIPTOR_LIMIT, DESCRIPTOR_LIMIT}, work = {WORK_S, WORK_S + 1};
 	signal(SIGALRM, SIG_DFL);
@@ -354,7 +358,8 @@ __attribute__((noreturn, noinline)) static void try_input(void (*use)(uint8_t *i
 }
 
 /* What vfork() returns into twice has nothing of AddressSanitizer's in its frame. */
-__attribute__((no_sanitize("address", "undefined"))) void sandbox_run(void (*use)(uint8_t *input, size_t size), const uint8_t *input, size_t size)
+__attribute__((no_sanitize("address", "undefined"))) void sandbox_run(void (*use)(uint8_t *input, size_t size),
+								      const uint8_t *input, size_t size)
 {
 	int status;
 	clear_scratch();

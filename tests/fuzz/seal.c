@@ -15,8 +15,8 @@
 #define MAX_TAILS 64
 #define MAX_ENTRIES 256
 
-const char *const fuzz_file_names[FUZZ_FILES] = {"super", "log", "home", "index", "undo0",
-						 "undo1", "statistics", "crash", "pid", "lock"};
+const char *const fuzz_file_names[FUZZ_FILES] = {"super", "log",        "home",  "index", "undo0",
+						 "undo1", "statistics", "crash", "pid",   "lock"};
 
 void seal_undo_records(uint8_t *bytes, size_t length, uint64_t id, uint64_t generation,
 		       void (*change)(struct undo_record *record))

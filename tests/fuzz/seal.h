@@ -41,8 +41,8 @@ enum fuzz_file {
 extern const char *const fuzz_file_names[FUZZ_FILES];
 
 enum fuzz_section_flag {
-	FUZZ_CUT = 1,   /* the file ends behind this section, or at `offset` when it has no bytes */
-	FUZZ_SEALED = 2, /* in the first section: the checksums are made right */
+	FUZZ_CUT = 1,     /* the file ends behind this section, or at `offset` when it has no bytes */
+	FUZZ_SEALED = 2,  /* in the first section: the checksums are made right */
 	FUZZ_MISSING = 4, /* the file is removed */
 };
 

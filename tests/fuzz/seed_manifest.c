@@ -127,23 +127,12 @@ static void add_processor(const void *payload)
 static void add(uint32_t kind, const void *payload, uint32_t length)
 {
 	switch (kind) {
-	case MANIFEST_REGION:
-		add_region(payload, length);
-		break;
-	case MANIFEST_DESCRIPTOR:
-		add_descriptor(payload, length);
-		break;
-	case MANIFEST_PATH:
-		add_path(payload);
-		break;
-	case MANIFEST_PROCESSOR:
-		add_processor(payload);
-		break;
-	case MANIFEST_FILE_BYTES:
-		add_file_bytes(payload);
-		break;
-	default:
-		rt_manifest_add(&writer, (enum manifest_kind)kind, payload, length);
+	case MANIFEST_REGION: add_region(payload, length); break;
+	case MANIFEST_DESCRIPTOR: add_descriptor(payload, length); break;
+	case MANIFEST_PATH: add_path(payload); break;
+	case MANIFEST_PROCESSOR: add_processor(payload); break;
+	case MANIFEST_FILE_BYTES: add_file_bytes(payload); break;
+	default: rt_manifest_add(&writer, (enum manifest_kind)kind, payload, length);
 	}
 }
 

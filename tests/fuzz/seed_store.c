@@ -14,12 +14,12 @@
 #include "runtime/store/store.h"
 #include "seal.h"
 
-#define CHECK(condition)                                                              \
-	do {                                                                          \
-		if (!(condition)) {                                                   \
+#define CHECK(condition)                                                                         \
+	do {                                                                                     \
+		if (!(condition)) {                                                              \
 			fprintf(stderr, "seed_store: %s: %s\n", #condition, rt_store_problem()); \
-			exit(1);                                                      \
-		}                                                                     \
+			exit(1);                                                                 \
+		}                                                                                \
 	} while (0)
 
 static uint8_t manifest[1 << 20];

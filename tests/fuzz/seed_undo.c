@@ -47,8 +47,8 @@ static void add_names(void)
 {
 	struct undo_record removed = {.kind = UNDO_REMOVED, .parent = INODE(DIR), .mode = S_IFREG | 0600, .size = 9};
 	add((struct undo_record){.kind = UNDO_ABSENT, .parent = INODE(DIR)}, "/dir/b", NULL, NULL);
-	add((struct undo_record){.kind = UNDO_CREATED, .inode = INODE(DIR_B), .parent = INODE(DIR), .mode = S_IFREG}, "/dir/b", NULL,
-	    NULL);
+	add((struct undo_record){.kind = UNDO_CREATED, .inode = INODE(DIR_B), .parent = INODE(DIR), .mode = S_IFREG},
+	    "/dir/b", NULL, NULL);
 	removed.inode = 12345;
 	add(removed, "/dir/removed", NULL, "contents!");
 	removed.mode = S_IFLNK | 0777;
@@ -61,18 +61,26 @@ static void add_names(void)
 	removed.flags = UNDO_LINKED;
 	removed.inode = INODE(DIR_A);
 	add(removed, "/dir/other", "/dir/a", NULL);
-	add((struct undo_record){.kind = UNDO_RENAMED, .inode = INODE(PLAIN_FILE), .parent = INODE(ROOT), .target_parent = INODE(ROOT)},
+	add((struct undo_record){.kind = UNDO_RENAMED,
+				 .inode = INODE(PLAIN_FILE),
+				 .parent = INODE(ROOT),
+				 .target_parent = INODE(ROOT)},
 	    "/old-name", "/file", NULL);
-	add((struct undo_record){.kind = UNDO_RENAMED, .flags = UNDO_EXCHANGED, .inode = INODE(DIR_A), .size = INODE(DIR_LINK),
-				 .parent = INODE(DIR), .target_parent = INODE(DIR)},
+	add((struct undo_record){.kind = UNDO_RENAMED,
+				 .flags = UNDO_EXCHANGED,
+				 .inode = INODE(DIR_A),
+				 .size = INODE(DIR_LINK),
+				 .parent = INODE(DIR),
+				 .target_parent = INODE(DIR)},
 	    "/dir/link", "/dir/a", NULL);
 }
 
 static void add_restores(void)
 {
-	add((struct undo_record){.kind = UNDO_REPLACED, .inode = 777, .offset = 1, .size = INODE(PLAIN_FILE)}, NULL, NULL, NULL);
-	add((struct undo_record){.kind = UNDO_UNDONE, .inode = 1, .offset = sizeof(struct undo_head) + 200, .size = 5}, NULL, NULL,
-	    NULL);
+	add((struct undo_record){.kind = UNDO_REPLACED, .inode = 777, .offset = 1, .size = INODE(PLAIN_FILE)}, NULL,
+	    NULL, NULL);
+	add((struct undo_record){.kind = UNDO_UNDONE, .inode = 1, .offset = sizeof(struct undo_head) + 200, .size = 5},
+	    NULL, NULL, NULL);
 	add((struct undo_record){.kind = UNDO_FILE, .inode = 777, .size = 50}, "/file", NULL, NULL);
 	add((struct undo_record){.kind = UNDO_REPLACED, .inode = 888, .offset = 2, .size = 999}, NULL, NULL, NULL);
 }
@@ -80,7 +88,8 @@ static void add_restores(void)
 int main(int argc, char **argv)
 {
 	int variant = argc == 2 ? atoi(argv[1]) : 0;
-	struct fuzz_undo_input head = {.id = 4711, .generation = 5, .offset = sizeof(struct undo_head), .generations = {5, 6}};
+	struct fuzz_undo_input head = {
+		.id = 4711, .generation = 5, .offset = sizeof(struct undo_head), .generations = {5, 6}};
 	if (variant & 1)
 		add_contents();
 	head.first_length = (uint32_t)length;

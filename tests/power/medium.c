@@ -93,15 +93,9 @@ void journal_revert(size_t mark)
 			memcpy(medium->bytes + entry->offset, journal.data + entry->data, entry->length);
 			journal.used = entry->data;
 			break;
-		case ENTRY_BLOCK:
-			medium->used[entry->offset] = (unsigned char)entry->length;
-			break;
-		case ENTRY_SIZE:
-			medium->size = entry->offset;
-			break;
-		case ENTRY_NAME:
-			medium->name = (enum medium_name)entry->offset;
-			break;
+		case ENTRY_BLOCK: medium->used[entry->offset] = (unsigned char)entry->length; break;
+		case ENTRY_SIZE: medium->size = entry->offset; break;
+		case ENTRY_NAME: medium->name = (enum medium_name)entry->offset; break;
 		}
 	}
 }

@@ -115,7 +115,8 @@ static const char *compare_either(struct store *store, int before, int after)
 	model_found_before++;
 	if (other == NULL)
 		return NULL;
-	snprintf(difference_text, sizeof(difference_text), "%s (and %s, compared with the one before)", difference, other);
+	snprintf(difference_text, sizeof(difference_text), "%s (and %s, compared with the one before)", difference,
+		 other);
 	return difference_text;
 }
 
@@ -196,7 +197,8 @@ const char *model_check(struct walk *walk, int before, int after)
 		difference = recover(dice % 4 != 0, found, found);
 	journal_revert(mark);
 	/* One in some, or there would be nothing else. */
-	if (difference == NULL && recording->count > 0 && (dice >> 8) % (walk->depth == 0 ? 40 : 400) == 0 && walk->depth < 3)
+	if (difference == NULL && recording->count > 0 && (dice >> 8) % (walk->depth == 0 ? 40 : 400) == 0 &&
+	    walk->depth < 3)
 		difference = cut_recovery(walk, recording, found);
 	journal_revert(mark);
 	model_found = found;

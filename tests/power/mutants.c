@@ -139,31 +139,18 @@ static struct recording mutated(const struct mutant *mutant)
 	struct op op = copy.ops[mutant->at];
 	switch (mutant->mutation) {
 	case IGNORE_DRAIN:
-	case LOSE:
-		blank(&copy.ops[mutant->at]);
-		break;
+	case LOSE: blank(&copy.ops[mutant->at]); break;
 	case SWAP:
 		memmove(&copy.ops[mutant->at], &copy.ops[mutant->at + 1], (mutant->with - mutant->at) * sizeof(op));
 		copy.ops[mutant->with] = op;
 		break;
-	case LOSE_FLUSHES:
-		blank_flushes(&copy);
-		break;
+	case LOSE_FLUSHES: blank_flushes(&copy); break;
 	case SAME_RECORD_PAGE:
-	case SAME_INDEX_SIDE:
-		redirect(&copy, mutant->mutation);
-		break;
-	case NO_RECORD_CHECKSUM:
-		test_skipped_checksum = offsetof(struct commit_record, checksum);
-		break;
-	case NO_INDEX_CHECKSUM:
-		test_skipped_checksum = offsetof(struct index_slot, checksum);
-		break;
-	case SCRIBBLE:
-		copy.ops[mutant->at].data = 0;
-		break;
-	case MUTATIONS:
-		break;
+	case SAME_INDEX_SIDE: redirect(&copy, mutant->mutation); break;
+	case NO_RECORD_CHECKSUM: test_skipped_checksum = offsetof(struct commit_record, checksum); break;
+	case NO_INDEX_CHECKSUM: test_skipped_checksum = offsetof(struct index_slot, checksum); break;
+	case SCRIBBLE: copy.ops[mutant->at].data = 0; break;
+	case MUTATIONS: break;
 	}
 	return copy;
 }
@@ -214,7 +201,8 @@ static void replay(size_t number)
 static bool is_mirror(const struct op *op)
 {
 	return stores(op) && op->file == FILE_SUPER &&
-	       memcmp(test.now->files[FILE_SUPER].bytes + (3 * STORE_PAGE_SIZE - op->offset), bytes_of(op), op->length) == 0;
+	       memcmp(test.now->files[FILE_SUPER].bytes + (3 * STORE_PAGE_SIZE - op->offset), bytes_of(op),
+		      op->length) == 0;
 }
 
 static bool is_there_already(const struct op *op)

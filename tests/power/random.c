@@ -120,7 +120,8 @@ static int work_through(const struct options *options, unsigned number, struct w
 	test.base = world_new();
 	test.next = world_new();
 	model_make_contents(false);
-	for (uint64_t seed = options->seed + number; work->states < options->states / options->jobs; seed += options->jobs)
+	for (uint64_t seed = options->seed + number; work->states < options->states / options->jobs;
+	     seed += options->jobs)
 		if (live_on(options, seed, work) != 0) {
 			printf("to repeat it: crash_states random --seed %lu --states 1\n", seed);
 			fflush(stdout);
@@ -131,8 +132,8 @@ static int work_through(const struct options *options, unsigned number, struct w
 
 int test_random(const struct options *options)
 {
-	struct work *works = mmap(NULL, options->jobs * sizeof(*works), PROT_READ | PROT_WRITE,
-				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct work *works =
+		mmap(NULL, options->jobs * sizeof(*works), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct timespec start, end;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned i = 0; i < options->jobs; i++)

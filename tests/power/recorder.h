@@ -11,15 +11,15 @@
 #include "runtime/store/persist.h"
 
 enum op_kind {
-	OP_STORE,       /* bytes, in the mapping or by a write, which may make the file longer */
-	OP_DIRECT,      /* bytes the caller stored into the mapping and has not flushed */
-	OP_RESIZE,      /* to `offset` bytes */
+	OP_STORE,  /* bytes, in the mapping or by a write, which may make the file longer */
+	OP_DIRECT, /* bytes the caller stored into the mapping and has not flushed */
+	OP_RESIZE, /* to `offset` bytes */
 	OP_PUNCH,
 	OP_DRAIN,
-	OP_NAME,        /* of `file`: becomes `offset` */
+	OP_NAME, /* of `file`: becomes `offset` */
 	OP_DRAIN_NAMES,
-	OP_BEGIN,       /* the next thing recovery may find is image `offset` */
-	OP_END,         /* it is what recovery must find: somebody has been told */
+	OP_BEGIN, /* the next thing recovery may find is image `offset` */
+	OP_END,   /* it is what recovery must find: somebody has been told */
 };
 
 struct op {

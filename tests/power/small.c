@@ -110,8 +110,12 @@ static void end(struct run *run)
 }
 
 static void (*const list[])(struct run *run) = {
-	first_commit, overwrite_and_drop, settle, leave_holes, several_epochs,
-	owner_and_abort, reopen, slots, clear, end, settle, several_epochs,
+	first_commit,   overwrite_and_drop,
+	settle,         leave_holes,
+	several_epochs, owner_and_abort,
+	reopen,         slots,
+	clear,          end,
+	settle,         several_epochs,
 };
 const unsigned scenarios = sizeof(list) / sizeof(list[0]);
 

@@ -54,7 +54,8 @@ static unsigned granule(enum medium_file file)
 static void forget_units(struct instant *instant)
 {
 	for (unsigned i = 0; i < instant->count; i++)
-		instant->unit_of[instant->units[i].file][instant->units[i].offset / granule(instant->units[i].file)] = 0;
+		instant->unit_of[instant->units[i].file][instant->units[i].offset / granule(instant->units[i].file)] =
+			0;
 	instant->count = 0;
 	instant->version_count = 1;
 }
@@ -90,8 +91,8 @@ static struct unit *find_unit(struct walk *walk, struct instant *instant, enum m
 }
 
 /* [offset, offset + length) of the unit becomes `bytes`; NULL: zeros. */
-static void change_unit(struct walk *walk, struct instant *instant, enum medium_file file, uint64_t at,
-			uint64_t offset, uint64_t length, const unsigned char *bytes)
+static void change_unit(struct walk *walk, struct instant *instant, enum medium_file file, uint64_t at, uint64_t offset,
+			uint64_t length, const unsigned char *bytes)
 {
 	unsigned size = granule(file);
 	struct unit *unit = find_unit(walk, instant, file, at);
@@ -119,11 +120,13 @@ static void change_units(struct walk *walk, struct instant *instant, enum medium
 }
 
 /* Zeros where there is anything: in blocks that are in use, and where something is pending. */
-static void clear_units(struct walk *walk, struct instant *instant, enum medium_file file, uint64_t offset, uint64_t end)
+static void clear_units(struct walk *walk, struct instant *instant, enum medium_file file, uint64_t offset,
+			uint64_t end)
 {
 	unsigned size = granule(file);
 	for (uint64_t block = offset / MEDIUM_BLOCK * MEDIUM_BLOCK; block < end; block += MEDIUM_BLOCK) {
-		uint64_t from = block > offset ? block : offset, to = block + MEDIUM_BLOCK < end ? block + MEDIUM_BLOCK : end;
+		uint64_t from = block > offset ? block : offset,
+			 to = block + MEDIUM_BLOCK < end ? block + MEDIUM_BLOCK : end;
 		if (walk->world->files[file].used[block / MEDIUM_BLOCK]) {
 			change_units(walk, instant, file, from, to - from, NULL);
 			continue;
@@ -169,14 +172,9 @@ static void add_pending(struct walk *walk, struct instant *instant, const struct
 			clear_units(walk, instant, op->file, op->offset, newest(sizes));
 		add_size(instant, sizes, op->offset);
 		break;
-	case OP_PUNCH:
-		clear_units(walk, instant, op->file, op->offset, op->offset + op->length);
-		break;
-	case OP_NAME:
-		add_size(instant, &instant->names[op->file], op->offset);
-		break;
-	default:
-		break;
+	case OP_PUNCH: clear_units(walk, instant, op->file, op->offset, op->offset + op->length); break;
+	case OP_NAME: add_size(instant, &instant->names[op->file], op->offset); break;
+	default: break;
 	}
 }
 
@@ -321,14 +319,10 @@ static unsigned choose_version(struct walk *walk, const struct instant *instant,
 	const struct unit *unit = &instant->units[number];
 	bool odd = number == choice->odd[0] || number == choice->odd[1];
 	switch (choice->shape) {
-	case SHAPE_ALL_BUT:
-		return odd ? likely_version(walk, instant, unit, 2) : unit->last;
-	case SHAPE_NONE_BUT:
-		return odd ? likely_version(walk, instant, unit, 8) : unit->first;
-	case SHAPE_IN_ORDER:
-		return version_until(instant, unit, choice->until);
-	default:
-		return likely_version(walk, instant, unit, choice->likely[unit->file]);
+	case SHAPE_ALL_BUT: return odd ? likely_version(walk, instant, unit, 2) : unit->last;
+	case SHAPE_NONE_BUT: return odd ? likely_version(walk, instant, unit, 8) : unit->first;
+	case SHAPE_IN_ORDER: return version_until(instant, unit, choice->until);
+	default: return likely_version(walk, instant, unit, choice->likely[unit->file]);
 	}
 }
 
@@ -447,17 +441,10 @@ static void apply(struct walk *walk, const struct op *op)
 			world_resize(walk->world, op->file, op->offset + op->length);
 		world_write(walk->world, op->file, op->offset, walk->recording->data + op->data, op->length);
 		break;
-	case OP_RESIZE:
-		world_resize(walk->world, op->file, op->offset);
-		break;
-	case OP_PUNCH:
-		world_zero(walk->world, op->file, op->offset, op->length);
-		break;
-	case OP_NAME:
-		put_name(walk, op->file, op->offset);
-		break;
-	default:
-		break;
+	case OP_RESIZE: world_resize(walk->world, op->file, op->offset); break;
+	case OP_PUNCH: world_zero(walk->world, op->file, op->offset, op->length); break;
+	case OP_NAME: put_name(walk, op->file, op->offset); break;
+	default: break;
 	}
 	if (!walk->nested)
 		journal_forget();
@@ -512,9 +499,7 @@ static const char *step(struct walk *walk, struct instant *instant, struct posit
 	const struct op *op = &walk->recording->ops[position->at];
 	const char *difference = NULL;
 	switch (op->kind) {
-	case OP_BEGIN:
-		position->after = (int)op->offset;
-		return NULL;
+	case OP_BEGIN: position->after = (int)op->offset; return NULL;
 	case OP_END:
 		position->before = position->after = (int)op->offset;
 		return walk->process ? NULL : try_instant(walk, instant, position);

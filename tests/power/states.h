@@ -16,12 +16,12 @@
 
 struct walk {
 	const struct recording *recording;
-	struct world *world;  /* what is durable; each state is made in it, and taken back; journalled */
-	bool process;         /* each operation is durable at once */
-	bool nested;          /* called from a check: all changes will be reverted by the caller */
-	unsigned samples;     /* states to try at an instant where they are too many for all */
-	uint64_t exhaust;     /* how many are not too many */
-	int image;            /* what recovery must find at first */
+	struct world *world; /* what is durable; each state is made in it, and taken back; journalled */
+	bool process;        /* each operation is durable at once */
+	bool nested;         /* called from a check: all changes will be reverted by the caller */
+	unsigned samples;    /* states to try at an instant where they are too many for all */
+	uint64_t exhaust;    /* how many are not too many */
+	int image;           /* what recovery must find at first */
 	uint64_t random;
 	/* Recovers the state in `world` and compares with both images; NULL, or what is wrong. It reverts
 	 * its own changes. */
@@ -32,7 +32,7 @@ struct walk {
 	int depth;
 	size_t from;   /* no states before this operation */
 	unsigned most; /* instants to look at, 0: all */
-	bool quick;  /* one recovery of each state is enough */
+	bool quick;    /* one recovery of each state is enough */
 
 	/* results */
 	uint64_t states, instants, exhausted;

@@ -148,8 +148,8 @@ static int count_descendants(char wanted)
 	while (proc && (entry = readdir(proc))) {
 		pid_t pid = atoi(entry->d_name);
 
-		count += pid > 0 && state_of(pid, &state, &parent) && (!wanted || state == wanted) &&
-			 child_is_ours(pid);
+		count +=
+			pid > 0 && state_of(pid, &state, &parent) && (!wanted || state == wanted) && child_is_ours(pid);
 	}
 	if (proc)
 		closedir(proc);
@@ -165,8 +165,7 @@ void measure_reap_orphans(pid_t known)
 {
 	siginfo_t dead = {.si_pid = 1};
 
-	while (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) == 0 && dead.si_pid > 0 &&
-	       dead.si_pid != known) {
+	while (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) == 0 && dead.si_pid > 0 && dead.si_pid != known) {
 		waitpid(dead.si_pid, NULL, 0);
 		dead.si_pid = 0;
 	}
@@ -205,8 +204,7 @@ static bool measure_directory(const char *path, struct sample *sample)
 	if (!directory)
 		return false;
 	while ((entry = readdir(directory)))
-		if (!fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) &&
-		    S_ISREG(status.st_mode))
+		if (!fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) && S_ISREG(status.st_mode))
 			add_file(entry->d_name, &status, sample);
 	closedir(directory);
 	return true;
@@ -274,8 +272,7 @@ int measure_growth(const struct sample *samples, int count, int connections, FIL
 			allowed += connections;
 		if (last <= first + allowed || last <= store_may_take(samples, count, measure))
 			continue;
-		fprintf(out, "grew: %s %lld -> %lld\n", limits[measure].name, (long long)first,
-			(long long)last);
+		fprintf(out, "grew: %s %lld -> %lld\n", limits[measure].name, (long long)first, (long long)last);
 		grown++;
 	}
 	return grown;

@@ -132,8 +132,7 @@ static void fail(const char *format, ...)
 		if (access(store, F_OK) == 0)
 			copy_tree(store, directory);
 	}
-	printf("FAILED %s: %s; after %d kills, %.0f s, see %s/log\n", name, reason, kills, seconds_so_far(),
-	       directory);
+	printf("FAILED %s: %s; after %d kills, %.0f s, see %s/log\n", name, reason, kills, seconds_so_far(), directory);
 	exit(1);
 }
 
@@ -197,8 +196,7 @@ static bool wait_until(pid_t process, int64_t until_ns, int *status)
 
 	do {
 		step_ns = now_ns() + 50 * MILLISECOND;
-		if (child_wait(process, step_ns < until_ns ? step_ns : until_ns, error_pipe[0], messages,
-			       status))
+		if (child_wait(process, step_ns < until_ns ? step_ns : until_ns, error_pipe[0], messages, status))
 			return true;
 		if (workload->kind == REDIS)
 			look_at_client(0);
@@ -264,8 +262,7 @@ static void run_load(pid_t server, char *command, char *argument)
 
 static void start_client(void)
 {
-	char *memcached[] = {harness_build_path("tests/memcached_load"), "update", port, load_directory,
-			     NULL};
+	char *memcached[] = {harness_build_path("tests/memcached_load"), "update", port, load_directory, NULL};
 	char *redis[] = {"python3",
 			 harness_build_path("tests/programs/redis.py"),
 			 port,
@@ -312,9 +309,9 @@ static char *const *memcached_arguments(void)
 	return keep_arguments(arguments);
 }
 
-#define REDIS_ARGUMENTS                                                                              \
-	"redis-server", "--bind", "127.0.0.1", "--port", port, "--loglevel", "warning", "--logfile", \
-		"server.log", "--save", ""
+#define REDIS_ARGUMENTS                                                                                            \
+	"redis-server", "--bind", "127.0.0.1", "--port", port, "--loglevel", "warning", "--logfile", "server.log", \
+		"--save", ""
 
 static char *const *redis_arguments(void)
 {
@@ -407,8 +404,7 @@ static void keep_sample(pid_t pid)
 			refuse("out of memory");
 		samples[sample_count++] = sample;
 	}
-	fprintf(record, "%.3f\t%s\t%d\t%llu", (double)time(NULL), name, kills,
-		(unsigned long long)view.epoch);
+	fprintf(record, "%.3f\t%s\t%d\t%llu", (double)time(NULL), name, kills, (unsigned long long)view.epoch);
 	for (i = 0; i < MEASURES; i++)
 		fprintf(record, "\t%lld", (long long)sample.value[i]);
 	fputc('\n', record);
@@ -667,8 +663,7 @@ static void judge_growth(void)
 	char *text = NULL;
 	size_t length = 0;
 	FILE *stream = open_memstream(&text, &length);
-	int grown =
-		measure_growth(samples, sample_count, workload->kind == REDIS ? REDIS_CLIENTS : 0, stream);
+	int grown = measure_growth(samples, sample_count, workload->kind == REDIS ? REDIS_CLIENTS : 0, stream);
 
 	fclose(stream);
 	if (grown > 0)
@@ -743,26 +738,13 @@ static const struct option long_options[] = {
 static void take_option(int option)
 {
 	switch (option) {
-	case 't':
-		options.seconds = atoi(optarg);
-		break;
-	case 'w':
-		options.workload = optarg;
-		break;
-	case 'r':
-		options.record = optarg;
-		break;
-	case 's':
-		options.seed = strtoull(optarg, NULL, 0);
-		break;
-	case 'a':
-		options.minimum_ms = atoi(optarg);
-		break;
-	case 'b':
-		options.maximum_ms = atoi(optarg);
-		break;
-	default:
-		refuse("usage: soak [options], see soak.c");
+	case 't': options.seconds = atoi(optarg); break;
+	case 'w': options.workload = optarg; break;
+	case 'r': options.record = optarg; break;
+	case 's': options.seed = strtoull(optarg, NULL, 0); break;
+	case 'a': options.minimum_ms = atoi(optarg); break;
+	case 'b': options.maximum_ms = atoi(optarg); break;
+	default: refuse("usage: soak [options], see soak.c");
 	}
 }
 
@@ -869,7 +851,7 @@ int main(int count, char **arguments)
 	       good          ? "ok"
 	       : interrupted ? "interrupted"
 			     : "FAILED",
-	       seconds_so_far(), totals->kills, totals->episodes, totals->failed, totals->skipped,
-	       totals->grown, options.record);
+	       seconds_so_far(), totals->kills, totals->episodes, totals->failed, totals->skipped, totals->grown,
+	       options.record);
 	return interrupted ? 130 : !good;
 }

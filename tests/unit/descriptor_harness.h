@@ -43,13 +43,13 @@ struct scene {
 static struct scene *scene;
 static char folder[64]; /* each test's own directory, and its working directory */
 
-#define CHECK(condition)                                                                                   \
-	do {                                                                                               \
-		if (!(condition)) {                                                                        \
-			snprintf(scene->failure, sizeof(scene->failure), "%s:%d: %s (errno %d)", __FILE__, \
-				 __LINE__, #condition, errno);                                             \
-			_exit(1);                                                                          \
-		}                                                                                          \
+#define CHECK(condition)                                                                                             \
+	do {                                                                                                         \
+		if (!(condition)) {                                                                                  \
+			snprintf(scene->failure, sizeof(scene->failure), "%s:%d: %s (errno %d)", __FILE__, __LINE__, \
+				 #condition, errno);                                                                 \
+			_exit(1);                                                                                    \
+		}                                                                                                    \
 	} while (0)
 
 static inline void open_scene(void)
@@ -82,8 +82,7 @@ static inline void in_process(void (*body)(void *), void *argument)
 	}
 	int status;
 	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s (wait status %x)", scene->failure,
-		  status);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s (wait status %x)", scene->failure, status);
 }
 
 /* ---- capture ---- */

@@ -16,7 +16,8 @@ Test(crash_plan, depends_on_seed_and_number_alone)
 	for (unsigned number = KILLS; number > 0; number--) {
 		crash_plan(7, MODE_ALL, number, &a);
 		crash_plan(7, MODE_ALL, number, &b);
-		cr_assert(a.kind == b.kind && a.instant == b.instant && a.second == b.second && !strcmp(a.step, b.step));
+		cr_assert(a.kind == b.kind && a.instant == b.instant && a.second == b.second &&
+			  !strcmp(a.step, b.step));
 		crash_plan(8, MODE_ALL, number, &b);
 		equal += a.instant == b.instant;
 	}
@@ -109,9 +110,9 @@ Test(crash_xml, replaces_what_may_not_stand_there)
 	expect_escaped("gr\303\274n \342\202\254 \360\237\230\200", "gr\303\274n \342\202\254 \360\237\230\200");
 	expect_escaped("\377\303", "??");
 	expect_escaped("\303", "?");
-	expect_escaped("\300\257", "??");         /* too long a form of '/' */
+	expect_escaped("\300\257", "??"); /* too long a form of '/' */
 	expect_escaped("\340\200\257", "???");
-	expect_escaped("\355\240\200", "???");     /* half of a surrogate pair */
-	expect_escaped("\357\277\277", "???");     /* U+FFFF */
+	expect_escaped("\355\240\200", "???");      /* half of a surrogate pair */
+	expect_escaped("\357\277\277", "???");      /* U+FFFF */
 	expect_escaped("\364\220\200\200", "????"); /* beyond U+10FFFF */
 }

@@ -24,7 +24,9 @@ static void send_with(int socket, const char *text, const int *fds)
 	while (fds[count] >= 0)
 		count++;
 	struct iovec part = {(void *)(uintptr_t)text, strlen(text)};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
 				 .msg_controllen = CMSG_SPACE(count * sizeof(int))};
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
@@ -45,8 +47,8 @@ static int receive(int socket, size_t limit, const char *text, int first)
 	} control;
 	char bytes[4096];
 	struct iovec part = {bytes, limit};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
-				 .msg_controllen = sizeof(control)};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	CHECK(recvmsg(socket, &message, MSG_DONTWAIT) == (ssize_t)strlen(text));
 	CHECK(memcmp(bytes, text, strlen(text)) == 0 && !(message.msg_flags & MSG_CTRUNC));
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);

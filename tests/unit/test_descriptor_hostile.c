@@ -31,8 +31,8 @@ static void send_in_flight(int socket)
 {
 	char bytes[CMSG_SPACE(3 * sizeof(int))] = {0};
 	struct iovec part = {"carries", 7};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = bytes,
-				 .msg_controllen = sizeof(bytes)};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = bytes, .msg_controllen = sizeof(bytes)};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 	int fds[3];
 	CHECK(pipe(fds) == 0 && write(fds[1], "unread", 6) == 6);
@@ -70,7 +70,8 @@ static void open_some_of_each(void)
 	put_at(socket(AF_UNIX, SOCK_DGRAM, 0), 21);
 	struct sockaddr_un own = {.sun_family = AF_UNIX};
 	snprintf(own.sun_path + 1, sizeof(own.sun_path) - 1, "respct-hostile-%d", getpid());
-	CHECK(bind(21, (struct sockaddr *)&own, sizeof(own)) == 0 && connect(21, (struct sockaddr *)&own, sizeof(own)) == 0);
+	CHECK(bind(21, (struct sockaddr *)&own, sizeof(own)) == 0 &&
+	      connect(21, (struct sockaddr *)&own, sizeof(own)) == 0);
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(address);
 	int on = 1;
@@ -101,12 +102,8 @@ static size_t damage(uint8_t *bytes, size_t length)
 	for (uint64_t i = random_number() % 4 + 1; i > 0; i--) {
 		size_t at = random_number() % length;
 		switch (random_number() % 4) {
-		case 0:
-			bytes[at] ^= (uint8_t)(1U << random_number() % 8);
-			break;
-		case 1:
-			bytes[at] = (uint8_t)random_number();
-			break;
+		case 0: bytes[at] ^= (uint8_t)(1U << random_number() % 8); break;
+		case 1: bytes[at] = (uint8_t)random_number(); break;
 		case 2:
 			at = (at & ~(size_t)3) + 4 <= length ? at & ~(size_t)3 : 0;
 			memcpy(bytes + at, &words[random_number() % 8], 4);
@@ -182,8 +179,8 @@ Test(descriptor_hostile, random_bytes_are_refused)
 			memcpy(bytes + at, &word, 8);
 		}
 		char problem[256] = "";
-		cr_assert_eq(restore_descriptors(bytes, random_number() % sizeof(bytes) + 1, HIDDEN_FROM,
-						 problem, sizeof(problem)),
+		cr_assert_eq(restore_descriptors(bytes, random_number() % sizeof(bytes) + 1, HIDDEN_FROM, problem,
+						 sizeof(problem)),
 			     -1);
 		cr_assert_neq(problem[0], '\0');
 	}

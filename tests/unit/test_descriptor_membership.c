@@ -97,7 +97,8 @@ static void open_six(void)
 	put_at(socket(AF_INET6, SOCK_DGRAM, 0), 10);
 	join(10, IPPROTO_IPV6, IPV6_JOIN_GROUP, &request, sizeof(request));
 	/* A socket of the one family may be in groups of the other. */
-	*(struct sockaddr_in *)&four.gr_group = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = address("239.7.7.1")};
+	*(struct sockaddr_in *)&four.gr_group =
+		(struct sockaddr_in){.sin_family = AF_INET, .sin_addr = address("239.7.7.1")};
 	join(10, IPPROTO_IP, MCAST_JOIN_GROUP, &four, sizeof(four));
 }
 
@@ -122,7 +123,8 @@ Test(descriptor_membership, groups_of_both_families)
 /* Two sockets at one address, and at a group's: each gets back what it had not read, and nothing else. */
 static struct sockaddr_in group_address(int port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = address("239.7.7.9"), .sin_port = htons((uint16_t)port)};
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_addr = address("239.7.7.9"), .sin_port = htons((uint16_t)port)};
 }
 
 static int shared_port;
@@ -130,7 +132,8 @@ static int shared_port;
 static void open_shared_address(void)
 {
 	struct ip_mreq request = {address("239.7.7.9"), address("127.0.0.1")};
-	struct sockaddr_in at = group_address(shared_port), own = {.sin_family = AF_INET, .sin_addr = address("127.0.0.1")};
+	struct sockaddr_in at = group_address(shared_port),
+			   own = {.sin_family = AF_INET, .sin_addr = address("127.0.0.1")};
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons((uint16_t)shared_port)};
 	int on = 1;
 	for (int fd = 10; fd <= 13; fd++) {

@@ -15,9 +15,8 @@ TestSuite(descriptor_socket, .init = open_scene, .fini = close_scene);
 
 static struct sockaddr_in loopback(int port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET,
-				    .sin_port = htons((uint16_t)port),
-				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static struct sockaddr_in6 loopback6(int port)

@@ -27,7 +27,8 @@ Test(fail, reads_settings)
 	cr_assert(settings.entries[0].point == RT_FAIL_ANY && settings.entries[0].action == RT_FAIL_STOP);
 	cr_assert(settings.entries[0].first == 17 && settings.entries[0].last == UINT64_MAX);
 	cr_assert_eq(rt_fail_parse("store.grow:enospc:3:4", &settings), 0);
-	cr_assert(settings.entries[0].action == ENOSPC && settings.entries[0].first == 3 && settings.entries[0].last == 6);
+	cr_assert(settings.entries[0].action == ENOSPC && settings.entries[0].first == 3 &&
+		  settings.entries[0].last == 6);
 }
 
 Test(fail, refuses_what_makes_no_sense)

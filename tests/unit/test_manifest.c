@@ -295,9 +295,8 @@ Test(manifest, stays_at_an_error)
 
 Test(manifest, lengths_that_are_too_large)
 {
-	static const uint32_t lengths[] = {1,          7,          8,          9,
-					   16,         0x7fffffff, 0x80000000, 0xfffffff0,
-					   0xfffffff7, 0xfffffff8, 0xfffffff9, 0xffffffff};
+	static const uint32_t lengths[] = {1,          7,          8,          9,          16,         0x7fffffff,
+					   0x80000000, 0xfffffff0, 0xfffffff7, 0xfffffff8, 0xfffffff9, 0xffffffff};
 	uint8_t bytes[2 * sizeof(struct manifest_record)];
 	for (size_t room = 0; room <= 8; room++) {
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
@@ -306,8 +305,7 @@ Test(manifest, lengths_that_are_too_large)
 			memcpy(bytes, &header, sizeof(header));
 			struct manifest_reader reader = copy_for_reading(bytes, sizeof(header) + room);
 			int count, expected = room == 8 && lengths[i] <= 8 ? 0 : -EBADMSG;
-			cr_assert_eq(read_all(&reader, &count), expected, "%u bytes in %zu", lengths[i],
-				     room);
+			cr_assert_eq(read_all(&reader, &count), expected, "%u bytes in %zu", lengths[i], room);
 			free_copy(&reader);
 		}
 	}
@@ -321,8 +319,7 @@ Test(manifest, damaged_bytes)
 		write_random(&writer, 5);
 		struct manifest_reader reader = copy_for_reading(writer.bytes, writer.length);
 		for (uint64_t changes = 1 + next_random() % 4; changes > 0; changes--)
-			((uint8_t *)(uintptr_t)reader.bytes)[next_random() % writer.length] ^=
-				1 << next_random() % 8;
+			((uint8_t *)(uintptr_t)reader.bytes)[next_random() % writer.length] ^= 1 << next_random() % 8;
 		read_all(&reader, &count);
 		free_copy(&reader);
 	}

@@ -68,9 +68,8 @@ static void parse_maps(void)
 	for (char *line = strtok(maps_text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
 		struct expected *entry = &expected[expected_count];
 		int name_at = 0;
-		int fields =
-			sscanf(line, "%lx-%lx %4s %lx %x:%x %lu%n", &entry->start, &entry->end, entry->prot,
-			       &entry->offset, &entry->major, &entry->minor, &entry->inode, &name_at);
+		int fields = sscanf(line, "%lx-%lx %4s %lx %x:%x %lu%n", &entry->start, &entry->end, entry->prot,
+				    &entry->offset, &entry->major, &entry->minor, &entry->inode, &name_at);
 		cr_assert_eq(fields, 7, "%s", line);
 		entry->name = line + name_at + strspn(line + name_at, " ");
 		bool outside = entry->start >= RT_AREA_BASE && entry->start < RT_RESTORER_END;
@@ -84,8 +83,8 @@ static void expect_entry(const struct region_table *table, size_t i)
 {
 	const struct region *found = &table->entries[i];
 	const struct expected *entry = &expected[i];
-	cr_assert(found->start == entry->start && found->end == entry->end, "%lx-%lx, not %lx-%lx",
-		  found->start, found->end, entry->start, entry->end);
+	cr_assert(found->start == entry->start && found->end == entry->end, "%lx-%lx, not %lx-%lx", found->start,
+		  found->end, entry->start, entry->end);
 	cr_assert_eq(found->offset, entry->offset, "%lx: offset", found->start);
 	cr_assert_eq(found->inode, entry->inode, "%lx: inode", found->start);
 	cr_assert(found->device_major == entry->major && found->device_minor == entry->minor, "%lx: device",
@@ -121,7 +120,8 @@ static void expect_walks(const struct region_table *previous)
 		/* The text has none: read in the mapping, when that is of the file's beginning. */
 		if (by_query.entries[i].offset == 0)
 			cr_assert_eq(memcmp(by_query.entries[i].build_id, by_text.entries[i].build_id,
-					    sizeof(by_text.entries[i].build_id)), 0, "%lx: build-id", expected[i].start);
+					    sizeof(by_text.entries[i].build_id)),
+				     0, "%lx: build-id", expected[i].start);
 	}
 	cr_assert(rt_regions_equal(&by_query, &by_text));
 }
@@ -153,12 +153,10 @@ Test(region, walk)
 /* On a kernel that knows PROCMAP_QUERY, that is what is tested above; else only the text is. */
 Test(region, has_query)
 {
-	struct procmap_query query = {.size = sizeof(query),
-				      .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA};
+	struct procmap_query query = {.size = sizeof(query), .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA};
 	if (rt_sys_ioctl(maps_fd, PROCMAP_QUERY, &query) == -ENOTTY)
 		cr_skip_test("this kernel has no PROCMAP_QUERY");
-	cr_assert_eq(rt_sys_ioctl(text_fd, PROCMAP_QUERY, &query), -ENOTTY,
-		     "the fallback is not what is tested");
+	cr_assert_eq(rt_sys_ioctl(text_fd, PROCMAP_QUERY, &query), -ENOTTY, "the fallback is not what is tested");
 }
 
 Test(region, sorted_and_apart)
@@ -241,8 +239,7 @@ Test(region, files)
 	struct stat status;
 	fstat(fd, &status);
 	cr_assert_eq(region->inode, status.st_ino);
-	cr_assert(region->device_major == major(status.st_dev) &&
-		  region->device_minor == minor(status.st_dev));
+	cr_assert(region->device_major == major(status.st_dev) && region->device_minor == minor(status.st_dev));
 	cr_assert_str_eq(rt_region_name(&by_query, region), file_path);
 	unlink(file_path);
 }
@@ -319,12 +316,11 @@ Test(region, without_the_runtime_area)
 	void *block = rt_memory_map(3 * 4096);
 	cr_assert_not_null(block);
 	map_at(0, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *below = mmap((void *)(RT_AREA_BASE - 4096), 4096, PROT_READ,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	void *restorer = mmap((void *)RT_RESTORER_BASE, 4096, PROT_READ,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	void *above = mmap((void *)RT_RESTORER_END, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-			   -1, 0);
+	void *below =
+		mmap((void *)(RT_AREA_BASE - 4096), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *restorer =
+		mmap((void *)RT_RESTORER_BASE, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *above = mmap((void *)RT_RESTORER_END, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	expect_walks(&no_previous);
 	cr_assert_null(rt_region_find(&by_query, (uint64_t)block));
 	cr_assert_null(rt_region_find(&by_query, (uint64_t)restorer));
@@ -407,11 +403,9 @@ Test(region, find)
 	expect_walks(&no_previous);
 	for (size_t i = 0; i < by_query.count; i++) {
 		uint64_t start = by_query.entries[i].start, end = by_query.entries[i].end;
-		const uint64_t addresses[] = {start - 1, start, start + 1, (start + end) / 2,
-					      end - 1,   end,   end + 1};
+		const uint64_t addresses[] = {start - 1, start, start + 1, (start + end) / 2, end - 1, end, end + 1};
 		for (size_t j = 0; j < sizeof(addresses) / sizeof(addresses[0]); j++)
-			cr_assert_eq(rt_region_find(&by_query, addresses[j]),
-				     find_slowly(&by_query, addresses[j]));
+			cr_assert_eq(rt_region_find(&by_query, addresses[j]), find_slowly(&by_query, addresses[j]));
 	}
 	cr_assert_null(rt_region_find(&by_query, 0));
 	cr_assert_null(rt_region_find(&by_query, UINT64_MAX));
@@ -458,10 +452,8 @@ static int random_prot(void)
 static void map_randomly(unsigned page, unsigned pages, const int *files)
 {
 	switch (random_below(5)) {
-	case 0:
-		return map_at(page, pages, random_prot(), MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	case 1:
-		return map_at(page, pages, random_prot(), MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	case 0: return map_at(page, pages, random_prot(), MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	case 1: return map_at(page, pages, random_prot(), MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	default:
 		return map_at(page, pages, random_prot(), random_below(2) ? MAP_PRIVATE : MAP_SHARED,
 			      files[random_below(3)], (off_t)random_below(ARENA_PAGES - pages) * 4096);
@@ -473,19 +465,13 @@ static void change_randomly(const int *files)
 	unsigned page = (unsigned)random_below(ARENA_PAGES - 16), pages = 1 + (unsigned)random_below(16);
 	void *start = (void *)(ARENA + page * 4096UL);
 	switch (random_below(6)) {
-	case 0:
-		munmap(start, pages * 4096UL);
-		break;
-	case 1:
-		mprotect(start, pages * 4096UL, random_prot());
-		break;
+	case 0: munmap(start, pages * 4096UL); break;
+	case 1: mprotect(start, pages * 4096UL, random_prot()); break;
 	case 2: /* fails over holes and several mappings */
-		mremap(start, pages * 4096UL, (1 + random_below(pages)) * 4096UL,
-		       MREMAP_MAYMOVE | MREMAP_FIXED,
+		mremap(start, pages * 4096UL, (1 + random_below(pages)) * 4096UL, MREMAP_MAYMOVE | MREMAP_FIXED,
 		       ARENA + (ARENA_PAGES + random_below(ARENA_PAGES)) * 4096UL);
 		break;
-	default:
-		map_randomly(page, pages, files);
+	default: map_randomly(page, pages, files);
 	}
 }
 
@@ -516,9 +502,7 @@ Test(region, many)
 	int fd = new_file();
 	for (unsigned i = 0; i < 3000; i++) {
 		void *wanted = (void *)(ARENA + 3 * i * 4096UL);
-		cr_assert_eq(
-			mmap(wanted, 4096, i % 3 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0),
-			wanted);
+		cr_assert_eq(mmap(wanted, 4096, i % 3 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_FIXED, fd, 0), wanted);
 	}
 	unlink(file_path);
 	expect_walks(&no_previous);
@@ -562,8 +546,7 @@ Test(region, manifest)
 	do {
 		cr_assert_eq(rt_manifest_next(&reader, &kind, (const void **)&record, &length), 1);
 	} while (record->start != ARENA);
-	cr_assert(record->device == status.st_dev && record->inode == status.st_ino &&
-		  record->offset == 4096);
+	cr_assert(record->device == status.st_dev && record->inode == status.st_ino && record->offset == 4096);
 	cr_assert_eq(record->size, (uint64_t)status.st_size);
 	cr_assert_eq(record->mtime_ns, status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec);
 	unlink(file_path);

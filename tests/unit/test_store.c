@@ -86,18 +86,11 @@ static void change_some(struct store *store, struct image *image, uint64_t *rand
 {
 	for (unsigned i = 1 + next_random(random) % 6; i > 0; i--) {
 		switch (next_random(random) % 6) {
-		case 0:
-			append_by_slots(store, image, random);
-			break;
+		case 0: append_by_slots(store, image, random); break;
 		case 1:
-		case 2:
-			drop_some(store, image, random);
-			break;
-		case 3:
-			append_some(store, image, random, 300);
-			break;
-		default:
-			append_some(store, image, random, 20);
+		case 2: drop_some(store, image, random); break;
+		case 3: append_some(store, image, random, 300); break;
+		default: append_some(store, image, random, 20);
 		}
 	}
 }
@@ -310,8 +303,7 @@ Test(store, belongs_to_one_user)
 	remove_directory(path);
 }
 
-static int append_until_full(struct store *store, struct image *image, uint64_t *random, unsigned first,
-			     unsigned end)
+static int append_until_full(struct store *store, struct image *image, uint64_t *random, unsigned first, unsigned end)
 {
 	unsigned char bytes[4096];
 	for (unsigned page = first; page < end; page++) {
@@ -566,8 +558,9 @@ Test(store, copy_of_record_fails)
 /* Every point of settle fails, again and again: what is committed stays, and in the end it settles. */
 Test(store, settle_fails)
 {
-	static const char *const points[] = {"settle.chunk", "settle.drain", "settle.slot",  "settle.index",  "settle.record",
-					     "store.write",  "store.drain",  "record.stored", "settle.rewind", "any"};
+	static const char *const points[] = {"settle.chunk",  "settle.drain", "settle.slot", "settle.index",
+					     "settle.record", "store.write",  "store.drain", "record.stored",
+					     "settle.rewind", "any"};
 	char *path = new_directory();
 	struct store *store = must_create(path, STORE_DURABILITY_POWER);
 	static struct image image;

@@ -53,8 +53,8 @@ static bool open_and_check(const char *path, bool writable, const struct image *
 	struct store *store;
 	int error = rt_store_open(path, writable, 100, &store, NULL);
 	if (error < 0) {
-		cr_assert(error == -EBADMSG || error == -EPROTO || error == -ENOSPC || error == -ENOMEM,
-			  "%s: error %d", what, error);
+		cr_assert(error == -EBADMSG || error == -EPROTO || error == -ENOSPC || error == -ENOMEM, "%s: error %d",
+			  what, error);
 		cr_assert(strlen(rt_store_problem()) > 0);
 		return true;
 	}

@@ -151,8 +151,7 @@ static inline void copy_file(int from, int to, const char *name)
 		lseek(out, data, SEEK_SET);
 		static char buffer[1 << 20];
 		while (data < end) {
-			size_t part =
-				sizeof(buffer) < (size_t)(end - data) ? sizeof(buffer) : (size_t)(end - data);
+			size_t part = sizeof(buffer) < (size_t)(end - data) ? sizeof(buffer) : (size_t)(end - data);
 			cr_assert_eq(read(in, buffer, part), (ssize_t)part);
 			cr_assert_eq(write(out, buffer, part), (ssize_t)part);
 			data += (off_t)part;
@@ -207,8 +206,7 @@ static inline void drop(struct store *store, struct image *image, unsigned first
 {
 	for (unsigned page = first; page < end; page++)
 		image->page[page] = 0;
-	cr_assert_eq(rt_store_drop(store, model_address(first), model_address(end - 1) + MODEL_PAGE_BYTES),
-		     0);
+	cr_assert_eq(rt_store_drop(store, model_address(first), model_address(end - 1) + MODEL_PAGE_BYTES), 0);
 }
 
 static inline void commit(struct store *store, struct image *image, uint64_t seed)

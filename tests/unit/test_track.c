@@ -83,8 +83,7 @@ Test(track, holes)
 
 static uint8_t visits[MANY_PAGES];
 
-static int count_visits(void *context, const struct region *region, uint64_t start, uint64_t end,
-			uint64_t categories)
+static int count_visits(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	(void)context, (void)region;
 	for (; start < end && (categories & PAGE_IS_PRESENT); start += PAGE) {
@@ -96,15 +95,14 @@ static int count_visits(void *context, const struct region *region, uint64_t sta
 
 /* The kernel goes back to the last 2 MiB border at the end: a page may be visited twice, unless it is
  * protected. */
-static void expect_scan_of_many(int (*scan)(struct rt_tracker *, const struct region_table *, rt_track_visit,
-					    void *),
+static void expect_scan_of_many(int (*scan)(struct rt_tracker *, const struct region_table *, rt_track_visit, void *),
 				uint8_t most)
 {
 	memset(visits, 0, sizeof(visits));
 	cr_assert_eq(scan(tracker, &all_regions, count_visits, NULL), 0);
 	for (uint64_t i = 0; i < MANY_PAGES; i++)
-		cr_assert(i % 2 ? visits[i] == 0 : visits[i] >= 1 && visits[i] <= most, "page %lu: %d visits",
-			  i, visits[i]);
+		cr_assert(i % 2 ? visits[i] == 0 : visits[i] >= 1 && visits[i] <= most, "page %lu: %d visits", i,
+			  visits[i]);
 }
 
 Test(track, more_ranges_than_one_scan_returns)
@@ -167,8 +165,7 @@ Test(track, file_pages_that_were_only_read)
 }
 
 /* A visit that fails ends the scan with its error, and nothing is lost: the caller captures anew. */
-static int fail_visit(void *context, const struct region *region, uint64_t start, uint64_t end,
-		      uint64_t categories)
+static int fail_visit(void *context, const struct region *region, uint64_t start, uint64_t end, uint64_t categories)
 {
 	(void)context, (void)region, (void)start, (void)end, (void)categories;
 	return -ENOSPC;
@@ -200,4 +197,3 @@ Test(track, forget_all)
 	write_page(66); /* shared memory is compared in the stop, not scanned before it */
 	cr_assert_eq(dirty_pages(), 2u);
 }
-

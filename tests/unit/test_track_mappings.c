@@ -7,8 +7,8 @@ TestSuite(track_mappings, .init = prepare, .fini = remove_files, .timeout = 300)
 Test(track_mappings, mapping_that_nobody_registered)
 {
 	for (unsigned i = 0; i < 4; i++) {
-		mmap(address_of(8 * i), 4 * PAGE, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		mmap(address_of(8 * i), 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		     0);
 		for (unsigned j = 8 * i; j < 8 * i + 4; j++)
 			pages[j] = (struct page){PRIVATE, PROT_READ | PROT_WRITE, 1, 0, true, true};
 		write_page(8 * i + 1);
@@ -49,7 +49,8 @@ Test(track_mappings, page_table_moved_over_another)
 	char *source = (char *)ARENA_END + ARENA_PAGES * PAGE;
 	map(0, ARENA_PAGES, PRIVATE, PROT_READ | PROT_WRITE);
 	madvise(address_of(0), ARENA_PAGES * PAGE, MADV_NOHUGEPAGE);
-	cr_assert_eq(mmap(source, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+	cr_assert_eq(mmap(source, ARENA_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			  -1, 0),
 		     (void *)source);
 	madvise(source, ARENA_PAGES * PAGE, MADV_NOHUGEPAGE);
 	for (unsigned i = 0; i < ARENA_PAGES; i++) {
@@ -57,8 +58,9 @@ Test(track_mappings, page_table_moved_over_another)
 		memset(source + i * PAGE, (int)(1 + i % 255), PAGE);
 	}
 	settle();
-	cr_assert_eq(mremap(source, ARENA_PAGES * PAGE, ARENA_PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, address_of(0)),
-		     address_of(0));
+	cr_assert_eq(
+		mremap(source, ARENA_PAGES * PAGE, ARENA_PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, address_of(0)),
+		address_of(0));
 	if (back_end != RT_TRACK_WP_ASYNC)
 		rt_track_register(tracker, address_of(0), ARENA_PAGES * PAGE, true);
 	for (unsigned i = 0; i < ARENA_PAGES; i++) {
@@ -84,4 +86,3 @@ Test(track_mappings, huge_pages)
 		precopy();
 	}
 }
-

@@ -31,7 +31,7 @@ static void random_life(uint64_t seed, unsigned checkpoints)
 
 /* All the random tests: a seed each, given by RESPCT_TEST_SEED when one is to be tried again. */
 #define RANDOM_LIFE(number)                                   \
-	Test(track_random, random_life_##number)                     \
+	Test(track_random, random_life_##number)              \
 	{                                                     \
 		random_life(seed_random(1000 + number), 600); \
 	}
@@ -60,8 +60,7 @@ static void *write_pages(void *argument)
 			return NULL;
 		while (__atomic_load_n(&writing, __ATOMIC_ACQUIRE)) {
 			state = state * 6364136223846793005UL + 1442695040888963407UL;
-			unsigned page =
-				(unsigned)((state >> 33) % (ARENA_PAGES / WRITERS) * WRITERS + number);
+			unsigned page = (unsigned)((state >> 33) % (ARENA_PAGES / WRITERS) * WRITERS + number);
 			volatile uint64_t *words = address_of(page);
 			if (state >> 60 == 0)
 				(void)!pread(random_bytes, address_of(page), 100, (off_t)(state >> 50));

@@ -39,9 +39,8 @@ Test(track_shared, shared_memory_mapped_twice)
 	int fd = memfd_create("ring", 0);
 	cr_assert_eq(ftruncate(fd, 20 * PAGE), 0);
 	for (unsigned i = 0; i < 40; i += 20) {
-		cr_assert_eq(
-			mmap(address_of(i), 20 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
-			address_of(i));
+		cr_assert_eq(mmap(address_of(i), 20 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+			     address_of(i));
 		for (unsigned j = i; j < i + 20; j++)
 			pages[j] = (struct page){SHARED, PROT_READ | PROT_WRITE, 1, 0, true, true};
 	}
@@ -58,4 +57,3 @@ Test(track_shared, shared_memory_mapped_twice)
 	memset(contents[30], 0x33, PAGE);
 	expect_capture(false);
 }
-

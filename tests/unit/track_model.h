@@ -102,7 +102,7 @@ static size_t missed_count;
 
 /* process_vm_readv(), as the memory may be unmapped or unreadable by now. */
 static inline int precopy_range(void *context, const struct region *region, uint64_t start, uint64_t end,
-			 uint64_t categories)
+				uint64_t categories)
 {
 	(void)context, (void)region, (void)categories;
 	for (uint64_t address = start; address < end; address += PAGE) {
@@ -154,7 +154,7 @@ static inline void check_discarded_pages(const struct region *region, uint64_t s
 }
 
 static inline int capture_range(void *context, const struct region *region, uint64_t start, uint64_t end,
-			 uint64_t categories)
+				uint64_t categories)
 {
 	bool *is_strict = context;
 	cr_assert(region->tracked && region->start <= start && end <= region->end);
@@ -236,8 +236,8 @@ static inline void expect_image(const char *when)
 		}
 		unsigned at = captured_as(i);
 		const uint8_t *found = stored[at] ? image[at] : contents_without(&pages[i]);
-		cr_assert(memcmp(found, contents[i], PAGE) == 0, "%s: page %u, kind %d: %s", when, i,
-			  pages[i].kind, stored[at] ? "an old version is stored" : "it is not stored");
+		cr_assert(memcmp(found, contents[i], PAGE) == 0, "%s: page %u, kind %d: %s", when, i, pages[i].kind,
+			  stored[at] ? "an old version is stored" : "it is not stored");
 	}
 }
 
@@ -256,8 +256,7 @@ static inline void open_files(void)
 			memcpy(&file_contents[i][j], &(uint64_t){next_random()}, 8);
 	cr_assert_eq(write(file, file_contents, sizeof(file_contents)), (ssize_t)sizeof(file_contents));
 	random_bytes = memfd_create("random", 0);
-	cr_assert_eq(write(random_bytes, file_contents, sizeof(file_contents)),
-		     (ssize_t)sizeof(file_contents));
+	cr_assert_eq(write(random_bytes, file_contents, sizeof(file_contents)), (ssize_t)sizeof(file_contents));
 }
 
 static inline void remove_files(void)
@@ -299,10 +298,10 @@ static inline void note_change(unsigned page)
 static inline void map(unsigned first, unsigned count, enum kind kind, unsigned prot)
 {
 	unsigned file_page = kind == FILE_PRIVATE ? (unsigned)random_below(ARENA_PAGES - count + 1) : 0;
-	int flags = MAP_FIXED | (kind == SHARED ? MAP_SHARED : MAP_PRIVATE) |
-		    (kind == FILE_PRIVATE ? 0 : MAP_ANONYMOUS);
-	void *block = mmap(address_of(first), count * PAGE, (int)prot, flags,
-			   kind == FILE_PRIVATE ? file : -1, (off_t)(file_page * PAGE));
+	int flags =
+		MAP_FIXED | (kind == SHARED ? MAP_SHARED : MAP_PRIVATE) | (kind == FILE_PRIVATE ? 0 : MAP_ANONYMOUS);
+	void *block = mmap(address_of(first), count * PAGE, (int)prot, flags, kind == FILE_PRIVATE ? file : -1,
+			   (off_t)(file_page * PAGE));
 	cr_assert_eq(block, address_of(first), "%d", errno);
 	mappings++;
 	for (unsigned i = 0; i < count; i++) {
@@ -451,8 +450,7 @@ static inline void fork_a_child(void)
 	pid_t child = fork();
 	if (child == 0) {
 		for (unsigned i = 0; i < ARENA_PAGES; i += 3)
-			if ((pages[i].kind == PRIVATE || pages[i].kind == FILE_PRIVATE) &&
-			    pages[i].prot & PROT_WRITE)
+			if ((pages[i].kind == PRIVATE || pages[i].kind == FILE_PRIVATE) && pages[i].prot & PROT_WRITE)
 				*(volatile char *)address_of(i) = 1;
 		close(ends[1]);
 		_exit(read(ends[0], &byte, 1) != 0);
@@ -466,27 +464,19 @@ static inline void fork_a_child(void)
 
 static inline void change_mappings(unsigned first, unsigned count)
 {
-	static const unsigned prots[] = {PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ,
-					 PROT_NONE};
+	static const unsigned prots[] = {PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE};
 	switch (random_below(8)) {
-	case 0:
-		return map(first, count, 1 + random_below(KINDS - 1), prots[random_below(4)]);
-	case 1:
-		return unmap(first, count);
-	case 2:
-		return protect(first, count, prots[random_below(4)]);
-	case 3:
-		return protect(first, count, PROT_READ | PROT_WRITE);
-	case 4:
-		return move(first, count, (unsigned)random_below(ARENA_PAGES - count), 0);
+	case 0: return map(first, count, 1 + random_below(KINDS - 1), prots[random_below(4)]);
+	case 1: return unmap(first, count);
+	case 2: return protect(first, count, prots[random_below(4)]);
+	case 3: return protect(first, count, PROT_READ | PROT_WRITE);
+	case 4: return move(first, count, (unsigned)random_below(ARENA_PAGES - count), 0);
 	case 5:
 		if (pages[first].kind == PRIVATE)
 			move(first, count, (unsigned)random_below(ARENA_PAGES - count), MREMAP_DONTUNMAP);
 		return;
-	case 6:
-		return resize(first, count);
-	default:
-		return discard(first, count);
+	case 6: return resize(first, count);
+	default: return discard(first, count);
 	}
 }
 
@@ -501,8 +491,7 @@ static inline void run_program(unsigned steps)
 		else if (what < 85)
 			read_into_page(page);
 		else if (what < 99)
-			change_mappings((unsigned)random_below(ARENA_PAGES - 24),
-					1 + (unsigned)random_below(24));
+			change_mappings((unsigned)random_below(ARENA_PAGES - 24), 1 + (unsigned)random_below(24));
 		else
 			fork_a_child();
 	}
@@ -534,7 +523,7 @@ static inline void settle(void)
 static unsigned visited_pages;
 
 static inline int count_contents(void *context, const struct region *region, uint64_t start, uint64_t end,
-			  uint64_t categories)
+				 uint64_t categories)
 {
 	(void)context;
 	if (rt_track_has_contents(region, categories))
@@ -543,7 +532,7 @@ static inline int count_contents(void *context, const struct region *region, uin
 }
 
 static inline int count_dirty(void *context, const struct region *region, uint64_t start, uint64_t end,
-		       uint64_t categories)
+			      uint64_t categories)
 {
 	(void)context, (void)categories;
 	cr_assert_null(region);

@@ -6,8 +6,8 @@
 #include "victim.h"
 
 #define MIB (1UL << 20)
-#define ROOM (96 * MIB)  /* left to the program */
-#define SURE (88 * MIB)  /* of it, must be there */
+#define ROOM (96 * MIB) /* left to the program */
+#define SURE (88 * MIB) /* of it, must be there */
 #define BLOCKS 88
 
 static unsigned char *blocks[BLOCKS];

@@ -24,8 +24,8 @@ static void check_against_others(void)
 	int64_t seen = __atomic_load_n(&latest, __ATOMIC_ACQUIRE), now = now_ns();
 
 	CHECK(now >= seen);
-	while (seen < now && !__atomic_compare_exchange_n(&latest, &seen, now, false, __ATOMIC_ACQ_REL,
-							   __ATOMIC_ACQUIRE))
+	while (seen < now &&
+	       !__atomic_compare_exchange_n(&latest, &seen, now, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		;
 }
 

@@ -65,8 +65,7 @@ static void *receive_all(void *argument)
 		int sender = (int)(mix((uint64_t)i * 3) % SENDERS);
 		struct sockaddr_storage from = {0};
 		socklen_t from_length = sizeof(from);
-		ssize_t got =
-			recvfrom(route->to, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &from_length);
+		ssize_t got = recvfrom(route->to, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &from_length);
 
 		CHECK_EQUAL(got, (long)(length ? length : 1));
 		CHECK_EQUAL(bytes[0], (unsigned char)i);

@@ -4,7 +4,7 @@
 
 #include "victim.h"
 
-static const char *const libraries[] = {"libm.so.6", "libcrypt.so.1", "libz.so.1", "libstdc++.so.6",
+static const char *const libraries[] = {"libm.so.6",     "libcrypt.so.1",  "libz.so.1",        "libstdc++.so.6",
 					"libgcc_s.so.1", "libresolv.so.2", "libnss_files.so.2"};
 #define LIBRARIES (sizeof(libraries) / sizeof(libraries[0]))
 

@@ -30,7 +30,8 @@ static void check_flags(int plain, int append_fd, int pair, int number)
 {
 	struct f_owner_ex owner;
 
-	CHECK_EQUAL(fcntl(plain, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_ASYNC | O_NOATIME), O_RDWR | O_NOATIME);
+	CHECK_EQUAL(fcntl(plain, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_ASYNC | O_NOATIME),
+		    O_RDWR | O_NOATIME);
 	CHECK_EQUAL(fcntl(plain, F_GETFD), FD_CLOEXEC);
 	CHECK_EQUAL(fcntl(append_fd, F_GETFL) & (O_ACCMODE | O_APPEND), O_WRONLY | O_APPEND);
 	CHECK_EQUAL(fcntl(append_fd, F_GETFD), 0);

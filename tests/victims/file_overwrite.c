@@ -15,30 +15,22 @@ static void overwrite(struct file_model *model, int fd, int write_only, int sour
 
 	model_fill(model, start, length);
 	switch (next_random(&model->random) % 9) {
-	case 0:
-		CHECK_EQUAL(pwrite(fd, bytes, length, at), length);
-		break;
+	case 0: CHECK_EQUAL(pwrite(fd, bytes, length, at), length); break;
 	case 1:
 		CHECK_EQUAL(lseek(fd, at, SEEK_SET), at);
 		CHECK_EQUAL(write(fd, bytes, length), length);
 		break;
-	case 2:
-		CHECK_EQUAL(pwritev(fd, vectors, 2, at), length);
-		break;
+	case 2: CHECK_EQUAL(pwritev(fd, vectors, 2, at), length); break;
 	case 3:
 		CHECK_EQUAL(lseek(fd, at, SEEK_SET), at);
 		CHECK_EQUAL(writev(fd, vectors, 2), length);
 		break;
-	case 4:
-		CHECK_EQUAL(pwritev2(fd, vectors, 2, at, 0), length);
-		break;
+	case 4: CHECK_EQUAL(pwritev2(fd, vectors, 2, at, 0), length); break;
 	case 5:
 		CHECK_EQUAL(lseek(fd, at, SEEK_SET), at);
 		CHECK_EQUAL(pwritev2(fd, vectors, 2, -1, 0), length);
 		break;
-	case 6:
-		CHECK_EQUAL(pwrite(write_only, bytes, length, at), length);
-		break;
+	case 6: CHECK_EQUAL(pwrite(write_only, bytes, length, at), length); break;
 	case 7:
 		CHECK_EQUAL(pwrite(source, bytes, length, 0), length);
 		CHECK_EQUAL(copy_file_range(source, &from, fd, &at, length, 0), length);

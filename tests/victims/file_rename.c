@@ -4,9 +4,9 @@
 
 #define FILE_BYTES 5000
 
-static struct file_model config;      /* replaced by rename() */
-static struct file_model pair[2];     /* exchanged: pair[0] is always "a" */
-static struct file_model inside;      /* in the directory */
+static struct file_model config;  /* replaced by rename() */
+static struct file_model pair[2]; /* exchanged: pair[0] is always "a" */
+static struct file_model inside;  /* in the directory */
 
 static void replace_config(void)
 {

@@ -62,9 +62,7 @@ static void append(int fd, size_t length, uint64_t how)
 		CHECK_EQUAL(write(other, bytes, length), length);
 		CHECK_EQUAL(close(other), 0);
 		break;
-	case 1:
-		CHECK_EQUAL(pwrite(fd, bytes, length, (off_t)model.length), length);
-		break;
+	case 1: CHECK_EQUAL(pwrite(fd, bytes, length, (off_t)model.length), length); break;
 	case 2:
 		stream = fopen(model.name, "a");
 		CHECK(stream);

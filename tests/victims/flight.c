@@ -55,8 +55,8 @@ static struct cargo receive_cargo(int socket, void *bytes, size_t length)
 		char room[CMSG_SPACE(2 * sizeof(int))];
 	} control;
 	struct iovec part = {bytes, length};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
-				 .msg_controllen = sizeof(control)};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	struct cargo cargo = {.count = 0};
 
 	CHECK_EQUAL(recvmsg(socket, &message, MSG_CMSG_CLOEXEC), (long)length);
@@ -106,8 +106,7 @@ static struct cargo pack(int kind, long i)
 		CHECK_EQUAL(write(cargo.fds[0], &value, sizeof(value)), (long)sizeof(value));
 		cargo.count = 2;
 		return cargo;
-	default:
-		return nothing;
+	default: return nothing;
 	}
 }
 

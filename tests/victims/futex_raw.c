@@ -9,7 +9,7 @@
 #define LATE_NS (20 * SECOND) /* of a machine that is busy, or was down */
 
 static uint32_t never, token, parking, moved, turn; /* futexes; `parking` counts what is given */
-static long tokens_taken;                    /* atomic */
+static long tokens_taken;                           /* atomic */
 static long rounds;
 
 static long futex(uint32_t *word, int command, uint32_t value, const struct timespec *timeout, uint32_t *other,

@@ -38,8 +38,8 @@ struct log {
 
 static struct node *buckets[BUCKETS];
 static struct stripe stripes[STRIPES];
-static struct log logs[THREADS]; /* to thread i from thread i - 1 */
-static int pipes[THREADS][2];    /* likewise */
+static struct log logs[THREADS];                    /* to thread i from thread i - 1 */
+static int pipes[THREADS][2];                       /* likewise */
 static uint32_t versions[THREADS][KEYS_PER_THREAD]; /* the model: 0 means absent */
 static volatile sig_atomic_t signals_seen[THREADS];
 static pthread_barrier_t barrier;
@@ -170,8 +170,7 @@ static void work_on_table(void)
 		*version = (uint32_t)next_random(&random_state) | 1;
 		put(key, *version);
 		break;
-	default:
-		CHECK_EQUAL(look_up(key), *version);
+	default: CHECK_EQUAL(look_up(key), *version);
 	}
 }
 

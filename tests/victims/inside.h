@@ -38,8 +38,7 @@ static int inside_finished; /* directions closed: TCP forgets a peer when both a
 
 static unsigned char inside_byte(int connection, int direction, long at)
 {
-	return (unsigned char)(mix((uint64_t)(connection * 2 + direction) << 40 | (uint64_t)at / 8) >>
-			       at % 8 * 8);
+	return (unsigned char)(mix((uint64_t)(connection * 2 + direction) << 40 | (uint64_t)at / 8) >> at % 8 * 8);
 }
 
 static void inside_names(struct inside_connection *connection)
@@ -158,8 +157,7 @@ static void *inside_receiver(void *argument)
 	long at = 0, i;
 	ssize_t got;
 
-	while ((got = recv(fd, bytes,
-			   inside[number].messages ? sizeof(bytes) : 1 + next_random(&state) % sizeof(bytes),
+	while ((got = recv(fd, bytes, inside[number].messages ? sizeof(bytes) : 1 + next_random(&state) % sizeof(bytes),
 			   0)) > 0) {
 		for (i = 0; i < got; i++)
 			CHECK_EQUAL(bytes[i], inside_byte(number, direction, at + i));
@@ -199,8 +197,7 @@ static void inside_unpark(const struct inside_connection *connection)
 	inside_check_names(connection);
 	CHECK_EQUAL(poll(&polled, 1, 0), 1);
 	for (end = 0; end < 2; end++) {
-		CHECK_EQUAL(recv(connection->end[!end], bytes, sizeof(bytes), MSG_WAITALL),
-			    (long)sizeof(bytes));
+		CHECK_EQUAL(recv(connection->end[!end], bytes, sizeof(bytes), MSG_WAITALL), (long)sizeof(bytes));
 		for (i = 0; i < INSIDE_PARKED; i++)
 			CHECK_EQUAL(bytes[i], inside_byte(99, end, i));
 	}

@@ -133,9 +133,9 @@ int main(int argc, char **argv)
 		int client = socket(listeners[number].target.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 		check(number);
-		CHECK_EQUAL(connect(client, (struct sockaddr *)&listeners[number].target,
-				    listeners[number].target_length),
-			    0);
+		CHECK_EQUAL(
+			connect(client, (struct sockaddr *)&listeners[number].target, listeners[number].target_length),
+			0);
 		server = accept_any(number);
 		byte = (char)i;
 		CHECK_EQUAL(send(client, &byte, 1, MSG_NOSIGNAL), 1);

@@ -24,12 +24,11 @@ static size_t random_size(uint64_t *state)
 	uint64_t r = next_random(state);
 
 	switch (r % 64) {
-	case 0:
-		return 1 + (r >> 8) % (1 << 20);
-	case 1: case 2: case 3:
-		return 1 + (r >> 8) % 65536;
-	default:
-		return 1 + (r >> 8) % 512;
+	case 0: return 1 + (r >> 8) % (1 << 20);
+	case 1:
+	case 2:
+	case 3: return 1 + (r >> 8) % 65536;
+	default: return 1 + (r >> 8) % 512;
 	}
 }
 
@@ -65,14 +64,9 @@ static void *aligned_somehow(uint64_t how, size_t size)
 	void *block = NULL;
 
 	switch (how % 3) {
-	case 0:
-		CHECK_EQUAL(posix_memalign(&block, alignment, size), 0);
-		break;
-	case 1:
-		block = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-		break;
-	default:
-		block = memalign(alignment, size);
+	case 0: CHECK_EQUAL(posix_memalign(&block, alignment, size), 0); break;
+	case 1: block = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment); break;
+	default: block = memalign(alignment, size);
 	}
 	CHECK_EQUAL((uintptr_t)block % alignment, 0);
 	return block;
@@ -96,17 +90,10 @@ static void allocate(struct block *block, uint64_t *state)
 	block->size = random_size(state);
 	block->seed = next_random(state);
 	switch (how % 8) {
-	case 0:
-		block->bytes = zeroed(block->size);
-		break;
-	case 1:
-		block->bytes = aligned_somehow(how / 8, block->size);
-		break;
-	case 2:
-		block->bytes = reallocarray(NULL, block->size, 1);
-		break;
-	default:
-		block->bytes = malloc(block->size);
+	case 0: block->bytes = zeroed(block->size); break;
+	case 1: block->bytes = aligned_somehow(how / 8, block->size); break;
+	case 2: block->bytes = reallocarray(NULL, block->size, 1); break;
+	default: block->bytes = malloc(block->size);
 	}
 	CHECK(block->bytes);
 	CHECK(malloc_usable_size(block->bytes) >= block->size);

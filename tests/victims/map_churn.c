@@ -4,11 +4,11 @@
 
 #include "victim.h"
 
-#define LIMIT 65530L   /* the kernel's default for vm.max_map_count */
-#define SPARE 1530L    /* for the program's and the runtime's other mappings */
+#define LIMIT 65530L /* the kernel's default for vm.max_map_count */
+#define SPARE 1530L  /* for the program's and the runtime's other mappings */
 #define PIECES ((LIMIT - SPARE) / 2 * 2)
-#define STRIDE 61      /* every so manieth piece has contents */
-#define SMALL 64       /* mappings that are made and removed in the second part */
+#define STRIDE 61 /* every so manieth piece has contents */
+#define SMALL 64  /* mappings that are made and removed in the second part */
 
 static char *area;
 

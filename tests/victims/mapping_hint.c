@@ -39,7 +39,8 @@ static void reserve_everywhere(void)
 	uintptr_t wish;
 
 	for (wish = 0x100000000000; wish < SPACE; wish += 0x004000000000) {
-		uint64_t *block = mmap((void *)wish, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		uint64_t *block =
+			mmap((void *)wish, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		CHECK(block != MAP_FAILED);
 		block[0] = wish;

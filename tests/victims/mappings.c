@@ -89,8 +89,7 @@ static void move(struct area *area)
 	there = mmap(NULL, area->pages * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(there != MAP_FAILED);
 	set_protection(area, 0, area->pages, PROT_READ | PROT_WRITE);
-	area->start = mremap(area->start, area->pages * PAGE, area->pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
-			     there);
+	area->start = mremap(area->start, area->pages * PAGE, area->pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, there);
 	CHECK(area->start == there);
 }
 

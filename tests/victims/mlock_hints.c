@@ -16,12 +16,10 @@ struct area {
 };
 
 static struct area areas[] = {
-	{MADV_NORMAL, -1, NULL, NULL},       {MADV_NORMAL, 0, "lo", NULL},
-	{MADV_NORMAL, MLOCK_ONFAULT, "lo", NULL}, {MADV_DONTFORK, -1, "dc", NULL},
-	{MADV_WIPEONFORK, -1, "wf", NULL},   {MADV_DONTDUMP, -1, "dd", NULL},
-	{MADV_MERGEABLE, -1, "mg", NULL},    {MADV_HUGEPAGE, -1, "hg", NULL},
-	{MADV_NOHUGEPAGE, -1, "nh", NULL},   {MADV_SEQUENTIAL, -1, "sr", NULL},
-	{MADV_RANDOM, -1, "rr", NULL},
+	{MADV_NORMAL, -1, NULL, NULL},     {MADV_NORMAL, 0, "lo", NULL},      {MADV_NORMAL, MLOCK_ONFAULT, "lo", NULL},
+	{MADV_DONTFORK, -1, "dc", NULL},   {MADV_WIPEONFORK, -1, "wf", NULL}, {MADV_DONTDUMP, -1, "dd", NULL},
+	{MADV_MERGEABLE, -1, "mg", NULL},  {MADV_HUGEPAGE, -1, "hg", NULL},   {MADV_NOHUGEPAGE, -1, "nh", NULL},
+	{MADV_SEQUENTIAL, -1, "sr", NULL}, {MADV_RANDOM, -1, "rr", NULL},
 };
 
 static char *changing; /* locked, and in the end not */

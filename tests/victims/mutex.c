@@ -48,11 +48,8 @@ static void lock_somehow(pthread_mutex_t *mutex, uint64_t how)
 		while (pthread_mutex_trylock(mutex) == EBUSY)
 			;
 		break;
-	case 1:
-		lock_with_timeout(mutex);
-		break;
-	default:
-		CHECK_EQUAL(pthread_mutex_lock(mutex), 0);
+	case 1: lock_with_timeout(mutex); break;
+	default: CHECK_EQUAL(pthread_mutex_lock(mutex), 0);
 	}
 }
 

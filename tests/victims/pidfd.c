@@ -78,7 +78,8 @@ int main(int argc, char **argv)
 		CHECK_EQUAL(errno, ESRCH);
 		await_in_epoll(process);
 		CHECK_EQUAL(waitpid(child, &status, 0), child);
-		CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 5) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+		CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 5) ||
+		      (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
 		close(process);
 	}
 	printf("pidfd: %ld rounds\n", i);

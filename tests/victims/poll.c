@@ -94,8 +94,8 @@ static int wait_epoll_masked(int fd, int64_t ns)
 
 static void *waiter(void *argument)
 {
-	static int (*const waits[KINDS])(int, int64_t) = {wait_poll, wait_ppoll, wait_select, wait_pselect,
-							 wait_epoll, wait_epoll_masked};
+	static int (*const waits[KINDS])(int, int64_t) = {wait_poll,    wait_ppoll, wait_select,
+							  wait_pselect, wait_epoll, wait_epoll_masked};
 	int self = (int)(intptr_t)argument, fd = pipes[self][0];
 	uint64_t state = (uint64_t)self;
 

@@ -35,8 +35,8 @@ static void arm(timer_t timer)
 static void make_timers(void)
 {
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 3,
-				 .sigev_value.sival_int = 77};
+	struct sigevent event = {
+		.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 3, .sigev_value.sival_int = 77};
 
 	CHECK_EQUAL(sigaction(SIGRTMIN + 3, &action, NULL), 0);
 	CHECK_EQUAL(timer_create(CLOCK_MONOTONIC, &event, &signal_timer), 0);

@@ -30,8 +30,9 @@ static void lock_to_read(pthread_rwlock_t *lock, uint64_t how)
 
 	do {
 		deadline = to_timespec(clock_ns(CLOCK_REALTIME) + 2 * MILLISECOND);
-		error = how % 3 == 0 ? pthread_rwlock_tryrdlock(lock) :
-			how % 3 == 1 ? pthread_rwlock_timedrdlock(lock, &deadline) : pthread_rwlock_rdlock(lock);
+		error = how % 3 == 0   ? pthread_rwlock_tryrdlock(lock)
+			: how % 3 == 1 ? pthread_rwlock_timedrdlock(lock, &deadline)
+				       : pthread_rwlock_rdlock(lock);
 		CHECK(error == 0 || error == EBUSY || error == ETIMEDOUT);
 	} while (error);
 }
@@ -43,8 +44,9 @@ static void lock_to_write(pthread_rwlock_t *lock, uint64_t how)
 
 	do {
 		deadline = to_timespec(clock_ns(CLOCK_REALTIME) + 2 * MILLISECOND);
-		error = how % 3 == 0 ? pthread_rwlock_trywrlock(lock) :
-			how % 3 == 1 ? pthread_rwlock_timedwrlock(lock, &deadline) : pthread_rwlock_wrlock(lock);
+		error = how % 3 == 0   ? pthread_rwlock_trywrlock(lock)
+			: how % 3 == 1 ? pthread_rwlock_timedwrlock(lock, &deadline)
+				       : pthread_rwlock_wrlock(lock);
 		CHECK(error == 0 || error == EBUSY || error == ETIMEDOUT);
 	} while (error);
 }

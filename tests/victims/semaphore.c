@@ -26,8 +26,9 @@ static void wait_on(sem_t *semaphore, long how)
 	do {
 		deadline_ns = clock_ns(CLOCK_REALTIME) + MILLISECOND;
 		deadline = to_timespec(deadline_ns);
-		result = how % 3 == 0 ? sem_trywait(semaphore) :
-			 how % 3 == 1 ? sem_timedwait(semaphore, &deadline) : sem_wait(semaphore);
+		result = how % 3 == 0   ? sem_trywait(semaphore)
+			 : how % 3 == 1 ? sem_timedwait(semaphore, &deadline)
+					: sem_wait(semaphore);
 		CHECK(result == 0 || (how % 3 == 0 && errno == EAGAIN) || (how % 3 == 1 && errno == ETIMEDOUT));
 		if (result && errno == ETIMEDOUT)
 			CHECK(clock_ns(CLOCK_REALTIME) >= deadline_ns);

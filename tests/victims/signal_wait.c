@@ -9,7 +9,7 @@
 #define SIGNAL_OF(waiter) (SIGRTMIN + 2 + (waiter))
 
 static pthread_t threads[WAITERS];
-static long handled[WAITERS];  /* atomic: signals each waiter has had */
+static long handled[WAITERS]; /* atomic: signals each waiter has had */
 static long rounds;
 
 static void acknowledge(int waiter)
@@ -134,8 +134,8 @@ static void send_round(long round)
 
 int main(int argc, char **argv)
 {
-	static void *(*const functions[WAITERS])(void *) = {wait_for_any, wait_for_info, wait_with_timeout,
-							    suspend, read_signalfd};
+	static void *(*const functions[WAITERS])(void *) = {wait_for_any, wait_for_info, wait_with_timeout, suspend,
+							    read_signalfd};
 	struct sigaction action = {.sa_handler = on_signal};
 	sigset_t all;
 	long round;

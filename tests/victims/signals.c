@@ -11,8 +11,8 @@
 
 struct mailbox {
 	pthread_t thread;
-	volatile sig_atomic_t pings;   /* SIGUSR1 received */
-	volatile sig_atomic_t queued;  /* QUEUE_SIGNALs received */
+	volatile sig_atomic_t pings;  /* SIGUSR1 received */
+	volatile sig_atomic_t queued; /* QUEUE_SIGNALs received */
 	volatile uint64_t queued_sum;
 	volatile sig_atomic_t stop;
 	bool notify;

@@ -39,18 +39,10 @@ static void *time_out(void *argument)
 		int64_t started = now_ns();
 
 		switch (which) {
-		case 0:
-			CHECK_EQUAL(recv(pair[0], bytes, sizeof(bytes), 0), -1);
-			break;
-		case 1:
-			CHECK_EQUAL(read(pair[0], bytes, sizeof(bytes)), -1);
-			break;
-		case 2:
-			CHECK_EQUAL(recvmsg(pair[0], &message, 0), -1);
-			break;
-		case 3:
-			CHECK_EQUAL(accept(listener, NULL, NULL), -1);
-			break;
+		case 0: CHECK_EQUAL(recv(pair[0], bytes, sizeof(bytes), 0), -1); break;
+		case 1: CHECK_EQUAL(read(pair[0], bytes, sizeof(bytes)), -1); break;
+		case 2: CHECK_EQUAL(recvmsg(pair[0], &message, 0), -1); break;
+		case 3: CHECK_EQUAL(accept(listener, NULL, NULL), -1); break;
 		default: /* a restored queue may have room for a little more */
 			while (send(full[0], bytes, sizeof(bytes), 0) > 0)
 				started = now_ns();

@@ -31,8 +31,7 @@ static void do_round(int listener, const void *address, socklen_t length, uint64
 	uint64_t value;
 
 	for (i = 0; i < WAITING; i++) {
-		client[i] =
-			socket(((const struct sockaddr *)address)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		client[i] = socket(((const struct sockaddr *)address)->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		CHECK_EQUAL(connect(client[i], address, length), 0);
 	}
 	usleep(3000);
@@ -47,8 +46,7 @@ static void do_round(int listener, const void *address, socklen_t length, uint64
 	}
 	for (i = 0; i < WAITING; i++) {
 		CHECK_EQUAL(recv(server[i], &value, sizeof(value), MSG_WAITALL), (long)sizeof(value));
-		for (number = 0; number < WAITING && value != mix(round * WAITING + (uint64_t)number);
-		     number++)
+		for (number = 0; number < WAITING && value != mix(round * WAITING + (uint64_t)number); number++)
 			continue;
 		CHECK(number < WAITING);
 		if (ordered)
@@ -64,8 +62,7 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr_un path = {.sun_family = AF_UNIX, .sun_path = "backlog.socket"};
-	int tcp = listen_on(AF_INET, &address, sizeof(address)),
-	    local = listen_on(AF_UNIX, &path, sizeof(path));
+	int tcp = listen_on(AF_INET, &address, sizeof(address)), local = listen_on(AF_UNIX, &path, sizeof(path));
 	long rounds = victim_work(argc, argv, 150), i;
 
 	for (i = 0; i < rounds; i++) {

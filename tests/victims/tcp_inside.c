@@ -23,8 +23,7 @@ static int listen_on(struct sockaddr *name, socklen_t length)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6,
-				      .sin6_addr.s6_addr = {[10] = 255, 255, 127, 0, 0, 1}};
+	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6, .sin6_addr.s6_addr = {[10] = 255, 255, 127, 0, 0, 1}};
 	struct inside_connection parked;
 	int fd, fd6, port;
 

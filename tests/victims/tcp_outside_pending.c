@@ -11,7 +11,8 @@ int main(int argc, char **argv)
 
 	/* A port that the kernel does not hand out. */
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	address.sin_port = htons((uint16_t)(10000 + mix((uint64_t)getpid() ^ (uint64_t)clock_ns(CLOCK_REALTIME)) % 20000));
+	address.sin_port =
+		htons((uint16_t)(10000 + mix((uint64_t)getpid() ^ (uint64_t)clock_ns(CLOCK_REALTIME)) % 20000));
 	start_pending_child((struct sockaddr *)&address, sizeof(address));
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	CHECK_EQUAL(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);

@@ -23,29 +23,29 @@
 #define SECOND 1000000000LL
 #define PAGE 4096UL
 
-#define CHECK(condition) \
-	do { \
-		if (!(condition)) \
+#define CHECK(condition)                                                   \
+	do {                                                               \
+		if (!(condition))                                          \
 			victim_failed(__FILE__, __LINE__, #condition, ""); \
 	} while (0)
 
 /* CHECK with values for the message: CHECK_EQUAL(got, expected). */
-#define CHECK_EQUAL(a, b) \
-	do { \
-		long long victim_a = (long long)(a), victim_b = (long long)(b); \
-		char victim_text[64]; \
-		if (victim_a != victim_b) { \
+#define CHECK_EQUAL(a, b)                                                                                \
+	do {                                                                                             \
+		long long victim_a = (long long)(a), victim_b = (long long)(b);                          \
+		char victim_text[64];                                                                    \
+		if (victim_a != victim_b) {                                                              \
 			snprintf(victim_text, sizeof(victim_text), " (%lld, %lld)", victim_a, victim_b); \
-			victim_failed(__FILE__, __LINE__, #a " == " #b, victim_text); \
-		} \
+			victim_failed(__FILE__, __LINE__, #a " == " #b, victim_text);                    \
+		}                                                                                        \
 	} while (0)
 
 static inline void __attribute__((noreturn))
 victim_failed(const char *file, int line, const char *what, const char *values)
 {
 	char text[512];
-	int length = snprintf(text, sizeof(text), "%s:%d: check failed: %s%s, errno %d\n", file, line, what,
-			      values, errno);
+	int length =
+		snprintf(text, sizeof(text), "%s:%d: check failed: %s%s, errno %d\n", file, line, what, values, errno);
 
 	if (write(2, text, (size_t)length) < 0)
 		_exit(2);

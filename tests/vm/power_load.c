@@ -59,7 +59,8 @@ static void fail(const char *what, uint64_t got)
 {
 	printf("wrong %s in round %lu: %lu\n", what, (unsigned long)round_number, (unsigned long)got);
 	fflush(stdout);
-	fprintf(stderr, "power_load: wrong %s in round %lu: %lu\n", what, (unsigned long)round_number, (unsigned long)got);
+	fprintf(stderr, "power_load: wrong %s in round %lu: %lu\n", what, (unsigned long)round_number,
+		(unsigned long)got);
 	exit(1);
 }
 
@@ -102,7 +103,8 @@ int main(void)
 	pthread_barrier_init(&begin, NULL, THREADS + 1);
 	pthread_barrier_init(&done, NULL, THREADS + 1);
 	for (uintptr_t i = 0; i < THREADS; i++) {
-		pages[i] = mmap(NULL, PAGES * sizeof(**pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		pages[i] =
+			mmap(NULL, PAGES * sizeof(**pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (pages[i] == MAP_FAILED || pthread_create(&threads[i], NULL, work, (void *)i) != 0)
 			return 1;
 	}

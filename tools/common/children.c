@@ -71,7 +71,7 @@ char *format_text(const char *format, ...)
 	static struct text {
 		struct text *next;
 		char bytes[];
-	} *texts; /* all there are, so that none counts as lost */
+	} * texts; /* all there are, so that none counts as lost */
 	va_list arguments;
 	struct text *text;
 	int length;
@@ -350,8 +350,7 @@ const char *status_text(int status)
 	static char text[64];
 
 	if (WIFSIGNALED(status))
-		snprintf(text, sizeof(text), "killed by signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+		snprintf(text, sizeof(text), "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
 		snprintf(text, sizeof(text), "exit status %d", WEXITSTATUS(status));
 	return text;
@@ -394,4 +393,3 @@ void children_kill(void)
 			return;
 	}
 }
-

@@ -16,8 +16,8 @@
 
 /* One program to start. Descriptors are -1 for "as the caller's"; strings NULL likewise. */
 struct launch {
-	char *const *arguments;   /* arguments[0] is the path, searched in PATH */
-	const char *directory;    /* current directory */
+	char *const *arguments; /* arguments[0] is the path, searched in PATH */
+	const char *directory;  /* current directory */
 	int input, output, error;
 	long user;                /* user and group id to run as, -1: unchanged */
 	char *const *environment; /* NAME=VALUE to add, ending with NULL; NULL: none */

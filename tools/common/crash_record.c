@@ -94,14 +94,10 @@ static bool take_note(struct crash_record *record, const char *owner, uint32_t t
 	if (strcmp(owner, CRASH_NOTE_OWNER) == 0)
 		return type != CRASH_NOTE_TYPE || take_whole(&record->note, sizeof(record->note), bytes, length);
 	switch (type) {
-	case NT_PRSTATUS:
-		return take_status(record, bytes, length);
-	case NT_SIGINFO:
-		return take_whole(&record->info, sizeof(record->info), bytes, length);
-	case NT_FILE:
-		return take_files(record, bytes, length);
-	default:
-		return true;
+	case NT_PRSTATUS: return take_status(record, bytes, length);
+	case NT_SIGINFO: return take_whole(&record->info, sizeof(record->info), bytes, length);
+	case NT_FILE: return take_files(record, bytes, length);
+	default: return true;
 	}
 }
 
@@ -174,7 +170,8 @@ static uint8_t *read_file(const char *directory, size_t *length)
 	    status.st_size <= CRASH_HEAD_LIMIT + CRASH_STACK_LIMIT) {
 		*length = (size_t)status.st_size;
 		bytes = malloc(*length);
-		if (bytes != NULL && (pread(fd, bytes, *length, 0) != (ssize_t)*length || memcmp(bytes, ELFMAG, SELFMAG) != 0)) {
+		if (bytes != NULL &&
+		    (pread(fd, bytes, *length, 0) != (ssize_t)*length || memcmp(bytes, ELFMAG, SELFMAG) != 0)) {
 			free(bytes);
 			bytes = NULL;
 		}
@@ -225,14 +222,10 @@ static const char *code_text(const siginfo_t *info)
 		return info->si_code == BUS_ADRALN   ? "unaligned address"
 		       : info->si_code == BUS_ADRERR ? "nothing behind the mapping"
 						     : "hardware error";
-	case SIGFPE:
-		return info->si_code == FPE_INTDIV ? "integer divided by zero" : "arithmetic exception";
-	case SIGILL:
-		return "illegal instruction";
-	case SIGSYS:
-		return "forbidden system call";
-	default:
-		return "trap";
+	case SIGFPE: return info->si_code == FPE_INTDIV ? "integer divided by zero" : "arithmetic exception";
+	case SIGILL: return "illegal instruction";
+	case SIGSYS: return "forbidden system call";
+	default: return "trap";
 	}
 }
 

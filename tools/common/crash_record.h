@@ -25,9 +25,9 @@ struct crash_record {
 	elf_gregset_t registers;
 	struct crash_file *files; /* ascending */
 	size_t file_count;
-	const uint8_t *stack;     /* what lay at [stack_start, stack_start + stack_length) */
+	const uint8_t *stack; /* what lay at [stack_start, stack_start + stack_length) */
 	uint64_t stack_start, stack_length;
-	uint8_t *bytes;           /* the file */
+	uint8_t *bytes; /* the file */
 	size_t length;
 };
 

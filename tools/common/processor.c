@@ -81,8 +81,8 @@ static const struct {
 
 /* Parts of the extended state that a signal frame holds; the first two are part of every x86-64. */
 static const char *const states[PROCESSOR_STATES] = {
-	[2] = "avx", [3] = "mpx", [4] = "mpx", [5] = "avx512", [6] = "avx512", [7] = "avx512",
-	[9] = "pku", [17] = "amx", [18] = "amx",
+	[2] = "avx",    [3] = "mpx", [4] = "mpx",  [5] = "avx512", [6] = "avx512",
+	[7] = "avx512", [9] = "pku", [17] = "amx", [18] = "amx",
 };
 
 struct list {

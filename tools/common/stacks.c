@@ -46,8 +46,12 @@ static void report_proc_threads(FILE *log, pid_t pid)
 static void report_backtraces(FILE *log, pid_t pid)
 {
 	char number[16];
-	char *arguments[] = {"timeout", "60", "gdb", "-p", number, "-batch", "-ex",
-			     "set pagination off", "-ex", "thread apply all bt 30", NULL};
+	char *arguments[] = {"timeout", "60",
+			     "gdb",     "-p",
+			     number,    "-batch",
+			     "-ex",     "set pagination off",
+			     "-ex",     "thread apply all bt 30",
+			     NULL};
 	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct launch launch = {arguments, NULL, nothing, -1, nothing, -1, NULL};
 	static char text[1 << 20];

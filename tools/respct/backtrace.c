@@ -133,7 +133,8 @@ static void report_files(Dwfl *dwfl, const struct crash_record *record)
 
 static void take_registers(struct backtrace *backtrace)
 {
-	static const int order[17] = {RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15, RIP};
+	static const int order[17] = {RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8,
+				      R9,  R10, R11, R12, R13, R14, R15, RIP};
 	for (int i = 0; i < 17; i++)
 		backtrace->registers[i] = backtrace->record->registers[order[i]];
 }

@@ -6,23 +6,22 @@
 #include "commands.h"
 #include "common/report.h"
 
-static const char help[] =
-	"Usage: respct run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
-	"   or: respct ls\n"
-	"   or: respct inspect STORE\n"
-	"   or: respct stat STORE\n"
-	"   or: respct check\n"
-	"   or: respct crash [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
-	"Run programs so that they survive their own death; respct-restore brings them back.\n"
-	"\n"
-	"  run        run PROGRAM, capturing it many times a second into a store\n"
-	"  ls         list the stores in the default place\n"
-	"  inspect    show what the checkpoint in a store holds\n"
-	"  stat       show figures of a store, one \"key: value\" a line\n"
-	"  check      say what this machine can do\n"
-	"  crash      kill PROGRAM again and again, restore it, and say whether it could tell\n"
-	"\n"
-	"`respct COMMAND --help' explains a command. Exit status 125: respct itself failed.\n";
+static const char help[] = "Usage: respct run [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
+			   "   or: respct ls\n"
+			   "   or: respct inspect STORE\n"
+			   "   or: respct stat STORE\n"
+			   "   or: respct check\n"
+			   "   or: respct crash [OPTION...] [--] PROGRAM [ARGUMENT...]\n"
+			   "Run programs so that they survive their own death; respct-restore brings them back.\n"
+			   "\n"
+			   "  run        run PROGRAM, capturing it many times a second into a store\n"
+			   "  ls         list the stores in the default place\n"
+			   "  inspect    show what the checkpoint in a store holds\n"
+			   "  stat       show figures of a store, one \"key: value\" a line\n"
+			   "  check      say what this machine can do\n"
+			   "  crash      kill PROGRAM again and again, restore it, and say whether it could tell\n"
+			   "\n"
+			   "`respct COMMAND --help' explains a command. Exit status 125: respct itself failed.\n";
 
 static const struct {
 	const char *name;

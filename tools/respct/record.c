@@ -25,12 +25,11 @@ static void print_path(struct store *store, const void *payload, uint32_t length
 
 static void print_region(struct store *store, const void *payload, uint32_t length)
 {
-	static const char *const kinds[] = {"?", "private", "private file", "shared file", "shared", "kernel",
-					    "shared memory file"};
+	static const char *const kinds[] = {"?",      "private", "private file",      "shared file",
+					    "shared", "kernel",  "shared memory file"};
 	const struct manifest_region *region = payload;
-	const char *path = region->path_length
-				   ? rt_manifest_string(region, length, sizeof(*region), region->path_length)
-				   : "";
+	const char *path =
+		region->path_length ? rt_manifest_string(region, length, sizeof(*region), region->path_length) : "";
 	printf("region %012lx-%012lx %c%c%c %-12s %8lu pages  %s\n", (unsigned long)region->start,
 	       (unsigned long)region->end, region->prot & 1 ? 'r' : '-', region->prot & 2 ? 'w' : '-',
 	       region->prot & 4 ? 'x' : '-', kinds[region->kind <= REGION_FILE_MEMORY ? region->kind : 0],
@@ -49,10 +48,8 @@ static size_t find_messages(const struct manifest_descriptor *descriptor, const 
 	switch (descriptor->kind) {
 	case DESCRIPTOR_UNCONNECTED:
 	case DESCRIPTOR_PAIR:
-	case DESCRIPTOR_CONNECTION:
-		break;
-	default:
-		return SIZE_MAX;
+	case DESCRIPTOR_CONNECTION: break;
+	default: return SIZE_MAX;
 	}
 	if (descriptor->payload_length < sizeof(socket))
 		return SIZE_MAX;
@@ -87,15 +84,17 @@ static void print_carried(const struct manifest_descriptor *descriptor, const ui
 static void print_descriptor(struct store *store, const void *payload, uint32_t length)
 {
 	static const char *const kinds[DESCRIPTOR_KINDS] = {
-		"?",	"lost",	 "file",     "file without a name", "directory", "device",    "terminal", "path",
-		"pipe", "fifo",	 "eventfd",  "timerfd",		    "signalfd",	 "inotify",   "epoll",	  "listening socket",
-		"socket", "socket pair", "connection", "pseudo-terminal master", "process"};
+		"?",         "lost",        "file",       "file without a name",
+		"directory", "device",      "terminal",   "path",
+		"pipe",      "fifo",        "eventfd",    "timerfd",
+		"signalfd",  "inotify",     "epoll",      "listening socket",
+		"socket",    "socket pair", "connection", "pseudo-terminal master",
+		"process"};
 	const struct manifest_descriptor *descriptor = payload;
 	(void)store;
 	size_t name_at = sizeof(*descriptor) + descriptor->payload_length;
-	const char *name = descriptor->name_length
-				   ? rt_manifest_string(payload, length, name_at, descriptor->name_length)
-				   : "";
+	const char *name =
+		descriptor->name_length ? rt_manifest_string(payload, length, name_at, descriptor->name_length) : "";
 	printf("descriptor %d %s %s", descriptor->number,
 	       kinds[descriptor->kind < DESCRIPTOR_KINDS ? descriptor->kind : 0], name ? name : "?");
 	if (descriptor->shared_with >= 0)
@@ -119,8 +118,8 @@ static void print_file_bytes(struct store *store, const void *payload, uint32_t 
 	(void)store;
 	const struct manifest_file_bytes *bytes = payload;
 	const char *path = rt_manifest_string(payload, length, sizeof(*bytes), bytes->path_length);
-	printf("%lu bytes at %lu of mapped file %s\n", (unsigned long)bytes->length,
-	       (unsigned long)bytes->offset, path ? path : "?");
+	printf("%lu bytes at %lu of mapped file %s\n", (unsigned long)bytes->length, (unsigned long)bytes->offset,
+	       path ? path : "?");
 }
 
 static void print_owner(struct store *store, const void *payload, uint32_t length)
@@ -144,8 +143,7 @@ static void print_undo(struct store *store, const void *payload, uint32_t length
 {
 	(void)store, (void)length;
 	const struct manifest_undo *undo = payload;
-	printf("undo log from file %lu, byte %lu on\n", (unsigned long)undo->generation,
-	       (unsigned long)undo->offset);
+	printf("undo log from file %lu, byte %lu on\n", (unsigned long)undo->generation, (unsigned long)undo->offset);
 }
 
 static void print_action(struct store *store, const void *payload, uint32_t length)

@@ -25,41 +25,28 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
 	struct options *options = state->input;
 	switch (key) {
-	case 's':
-		options->store = argument;
-		return 0;
-	case 'i':
-		options->interval = argument;
-		return 0;
-	case 'd':
-		options->durability = argument;
-		return 0;
-	case 'f':
-		options->fresh = true;
-		return 0;
-	case 'q':
-		options->quiet = true;
-		return 0;
-	case 'V':
-		options->verify = true;
-		return 0;
+	case 's': options->store = argument; return 0;
+	case 'i': options->interval = argument; return 0;
+	case 'd': options->durability = argument; return 0;
+	case 'f': options->fresh = true; return 0;
+	case 'q': options->quiet = true; return 0;
+	case 'V': options->verify = true; return 0;
 	case ARGP_KEY_ARG:
 		/* The rest is the program's. */
 		options->program = state->argv + state->next - 1;
 		state->next = state->argc;
 		return 0;
-	case ARGP_KEY_NO_ARGS:
-		refuse("which program? (try --help)");
-	default:
-		return ARGP_ERR_UNKNOWN;
+	case ARGP_KEY_NO_ARGS: refuse("which program? (try --help)");
+	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
 static const struct argp_option argp_options[] = {
 	{"store", 's', "DIR", 0, "Keep the checkpoints in DIR, made if missing (RESPCT_STORE)", 0},
-	{"interval", 'i', "MS", 0, "Time from one checkpoint to the next, milliseconds, default 64 (RESPCT_INTERVAL_MS)", 0},
-	{"durability", 'd', "CLASS", 0,
-	 "What a commit survives: `process' (default) or `power' (RESPCT_DURABILITY)", 0},
+	{"interval", 'i', "MS", 0,
+	 "Time from one checkpoint to the next, milliseconds, default 64 (RESPCT_INTERVAL_MS)", 0},
+	{"durability", 'd', "CLASS", 0, "What a commit survives: `process' (default) or `power' (RESPCT_DURABILITY)",
+	 0},
 	{"fresh", 'f', NULL, 0, "Overwrite a store that holds a crashed run (RESPCT_FRESH=1)", 0},
 	{"quiet", 'q', NULL, 0, "Do not say where the checkpoints go (RESPCT_QUIET=1)", 0},
 	{"verify", 'V', NULL, 0, "Compare memory with the store at every checkpoint; slow (RESPCT_VERIFY=1)", 0},

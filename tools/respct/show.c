@@ -60,9 +60,7 @@ static error_t parse_show(int key, char *argument, struct argp_state *state)
 {
 	struct show_options *options = state->input;
 	switch (key) {
-	case 'p':
-		options->page = argument;
-		return 0;
+	case 'p': options->page = argument; return 0;
 	case ARGP_KEY_ARG:
 		if (options->directory != NULL)
 			refuse("one store at a time (try --help)");
@@ -72,8 +70,7 @@ static error_t parse_show(int key, char *argument, struct argp_state *state)
 		if (options->directory == NULL)
 			refuse("which store? (try --help)");
 		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
+	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -141,8 +138,9 @@ static void print_crash_figures(const char *directory, const struct store_status
 
 int command_stat(int argc, char **argv)
 {
-	static const struct argp parser = {
-		.parser = parse_show, .args_doc = "STORE", .doc = "Show figures of a store, one \"key: value\" a line."};
+	static const struct argp parser = {.parser = parse_show,
+					   .args_doc = "STORE",
+					   .doc = "Show figures of a store, one \"key: value\" a line."};
 	struct show_options options = {0};
 	struct store_status status;
 	parse_arguments(&parser, argc, argv, 0, &options);
@@ -243,9 +241,8 @@ static int print_page(struct store *store, const char *address)
 
 static void print_crash(const char *directory, const struct store_status *status)
 {
-	static const char *const names[] = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9",
-					    "r8",  "rax", "rcx", "rdx", "rsi", "rdi", NULL,  "rip", NULL,
-					    "eflags", "rsp"};
+	static const char *const names[] = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9",     "r8",
+					    "rax", "rcx", "rdx", "rsi", "rdi", NULL,  "rip", NULL,  "eflags", "rsp"};
 	struct crash_record record;
 	char text[256], when[64] = "?";
 	struct tm local;
@@ -269,13 +266,15 @@ int command_inspect(int argc, char **argv)
 {
 	static const struct argp_option argp_options[] = {
 		{"page", 'p', "ADDRESS", 0,
-		 "Write the 4096 bytes of the page at ADDRESS to standard output; exit status 1 when it is not stored", 0},
+		 "Write the 4096 bytes of the page at ADDRESS to standard output; exit status 1 when it is not stored",
+		 0},
 		{0},
 	};
-	static const struct argp parser = {.options = argp_options,
-					   .parser = parse_show,
-					   .args_doc = "STORE",
-					   .doc = "Show what the checkpoint in a store holds, after checking all of it."};
+	static const struct argp parser = {
+		.options = argp_options,
+		.parser = parse_show,
+		.args_doc = "STORE",
+		.doc = "Show what the checkpoint in a store holds, after checking all of it."};
 	struct show_options options = {0};
 	struct store_status status;
 	parse_arguments(&parser, argc, argv, 0, &options);
@@ -292,7 +291,7 @@ int command_inspect(int argc, char **argv)
 	       status.durability == STORE_DURABILITY_POWER ? "power" : "process", status.is_pmem ? "on" : "not on",
 	       read_statistics(options.directory, &statistics) && statistics.stops > 0
 		       ? rt_track_name((enum rt_track_kind)statistics.track)
-							       : "what is not known");
+		       : "what is not known");
 	print_crash(options.directory, &status);
 	struct manifest_reader reader = {0};
 	reader.bytes = rt_store_manifest(store, &reader.length);

@@ -34,7 +34,8 @@ extern const char restorer_blob[], restorer_blob_end[];
 
 static bool is_unchanged(const struct stat *status, uint64_t inode, uint64_t size, int64_t mtime_ns)
 {
-	return S_ISREG(status->st_mode) && restore_is_same_inode(inode, status->st_ino) && (uint64_t)status->st_size == size &&
+	return S_ISREG(status->st_mode) && restore_is_same_inode(inode, status->st_ino) &&
+	       (uint64_t)status->st_size == size &&
 	       status->st_mtim.tv_sec * 1000000000L + status->st_mtim.tv_nsec == mtime_ns;
 }
 
@@ -44,7 +45,8 @@ static void check_region_file(const struct manifest_region *region, const char *
 	if (stat(path, &status) < 0)
 		refuse("%s: mapped by the program, and now: %s", path, strerror(errno));
 	bool same = region->kind == REGION_FILE_SHARED
-			    ? restore_is_same_inode(region->inode, status.st_ino) && (uint64_t)status.st_size >= region->size
+			    ? restore_is_same_inode(region->inode, status.st_ino) &&
+				      (uint64_t)status.st_size >= region->size
 			    : is_unchanged(&status, region->inode, region->size, region->mtime_ns) ||
 				      file_has_build_id(path, region->build_id);
 	if (!same)
@@ -158,7 +160,8 @@ static void plan_one_region(const struct manifest_region *record, const char *pa
 		if (record->flags & REGION_GROWSDOWN)
 			region->flags |= MAP_GROWSDOWN;
 		if (record->page_shift != 0)
-			region->flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (int)record->page_shift << MAP_HUGE_SHIFT;
+			region->flags =
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (int)record->page_shift << MAP_HUGE_SHIFT;
 	}
 }
 
@@ -219,8 +222,8 @@ static void plan_loads(const struct image *image, struct plan *plan)
 	uint32_t length;
 	const struct manifest_region *record;
 	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL)
-		for (uint64_t at = is_loaded(record) ? record->start : record->end; rt_store_next_page(image->store, at, record->end, &page);
-		     at = page + RT_PAGE_SIZE)
+		for (uint64_t at = is_loaded(record) ? record->start : record->end;
+		     rt_store_next_page(image->store, at, record->end, &page); at = page + RT_PAGE_SIZE)
 			if (plan_page(image, page, plan->loads, &plan->load_count) < 0)
 				refuse("the store lost page 0x%lx: a defect", (unsigned long)page);
 }
@@ -251,13 +254,13 @@ static void plan_threads(const struct image *image, struct plan *plan, char *sta
 	}
 }
 
-#define COPY_RECORDS(kind, array, count)                                             \
-	do {                                                                         \
-		size_t cursor_ = 0;                                                  \
-		uint32_t length_;                                                    \
-		const void *record_;                                                 \
-		while ((record_ = image_next(image, &cursor_, kind, &length_)))      \
-			memcpy(&(array)[(count)++], record_, sizeof((array)[0]));    \
+#define COPY_RECORDS(kind, array, count)                                          \
+	do {                                                                      \
+		size_t cursor_ = 0;                                               \
+		uint32_t length_;                                                 \
+		const void *record_;                                              \
+		while ((record_ = image_next(image, &cursor_, kind, &length_)))   \
+			memcpy(&(array)[(count)++], record_, sizeof((array)[0])); \
 	} while (0)
 
 static void plan_mm_map(const struct image *image, struct plan *plan, void *auxv, int lowest_fd)
@@ -299,7 +302,8 @@ static uint32_t count_loads(const struct image *image)
 		last_offset = offset + RT_PAGE_SIZE;
 	}
 	/* A region's border and LOAD_LIMIT may each cut one more; the pages of an old vDSO are loaded one by one. */
-	return count + PLAN_MAX_VDSO_PAGES + image->region_count + (uint32_t)(image->status.page_count * RT_PAGE_SIZE / LOAD_LIMIT) + 1;
+	return count + PLAN_MAX_VDSO_PAGES + image->region_count +
+	       (uint32_t)(image->status.page_count * RT_PAGE_SIZE / LOAD_LIMIT) + 1;
 }
 
 static int compare_timers(const void *one, const void *other)
@@ -330,16 +334,17 @@ struct plan *build_plan(const struct image *image, int lowest_fd, int lock_fd)
 	uint32_t loads = count_loads(image);
 	size_t stacks = (image->thread_count + 1) * (size_t)PLAN_THREAD_STACK;
 	uint32_t seals = count_objects();
-	struct block block = make_block(
-		code + sizeof(struct plan) + image->region_count * sizeof(struct plan_region) +
-		loads * sizeof(struct plan_load) + image->thread_count * sizeof(struct plan_thread) +
-		image->signal_count * sizeof(struct manifest_signal) +
-		image->timer_count * sizeof(struct manifest_timer) +
-		image->limit_count * sizeof(struct manifest_limit) + image->group_count * sizeof(uint32_t) +
-		image->child_count * sizeof(struct manifest_child) +
-		image->posix_timer_count * sizeof(struct manifest_posix_timer) +
-		image->queued_signal_count * sizeof(struct manifest_queued_signal) +
-		seals * sizeof(struct plan_seal) + image->advice_count * sizeof(struct manifest_advice) + image->auxv_length + MAIN_STACK + stacks + 64 * 16);
+	struct block block =
+		make_block(code + sizeof(struct plan) + image->region_count * sizeof(struct plan_region) +
+			   loads * sizeof(struct plan_load) + image->thread_count * sizeof(struct plan_thread) +
+			   image->signal_count * sizeof(struct manifest_signal) +
+			   image->timer_count * sizeof(struct manifest_timer) +
+			   image->limit_count * sizeof(struct manifest_limit) + image->group_count * sizeof(uint32_t) +
+			   image->child_count * sizeof(struct manifest_child) +
+			   image->posix_timer_count * sizeof(struct manifest_posix_timer) +
+			   image->queued_signal_count * sizeof(struct manifest_queued_signal) +
+			   seals * sizeof(struct plan_seal) + image->advice_count * sizeof(struct manifest_advice) +
+			   image->auxv_length + MAIN_STACK + stacks + 64 * 16);
 	memcpy(take(&block, code), restorer_blob, code);
 	struct plan *plan = take(&block, sizeof(*plan));
 	plan->block_end = PLAN_BLOCK_BASE + block.size;

@@ -21,13 +21,14 @@
 
 struct clock {
 	clockid_t id;
-	const char *name;    /* in timens_offsets */
-	int64_t checkpoint;  /* its time then, ns */
+	const char *name;   /* in timens_offsets */
+	int64_t checkpoint; /* its time then, ns */
 	int64_t now;
-	int64_t offset;      /* of our own namespace, then of the new one, ns */
+	int64_t offset; /* of our own namespace, then of the new one, ns */
 };
 
-static struct clock clocks[] = {{.id = CLOCK_MONOTONIC, .name = "monotonic"}, {.id = CLOCK_BOOTTIME, .name = "boottime"}};
+static struct clock clocks[] = {{.id = CLOCK_MONOTONIC, .name = "monotonic"},
+				{.id = CLOCK_BOOTTIME, .name = "boottime"}};
 static int64_t away; /* how long the process was dead, ns */
 static bool behind, made;
 

@@ -17,7 +17,8 @@ static void write_one(const struct manifest_file_bytes *record, const char *path
 	if (fd < 0 || fstat(fd, &status) < 0)
 		refuse("%s, mapped by the program: %s", path, strerror(errno));
 	if (!S_ISREG(status.st_mode) || !restore_is_same_inode(record->inode, status.st_ino))
-		refuse("%s, mapped by the program, has been replaced since the checkpoint: put the old file back", path);
+		refuse("%s, mapped by the program, has been replaced since the checkpoint: put the old file back",
+		       path);
 	for (uint64_t done = 0; done < record->length;) {
 		ssize_t part = pwrite(fd, bytes + done, record->length - done, (off_t)(record->offset + done));
 		if (part <= 0)

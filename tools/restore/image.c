@@ -17,7 +17,7 @@
 #define DESCRIPTOR_LIMIT (1 << 30)
 #define GROUP_LIMIT 65536 /* the kernel's */
 #define SIGNAL_LIMIT 64
-#define TIMER_LIMIT (1 << 24) /* where they must be counted up to; more take minutes */
+#define TIMER_LIMIT (1 << 24)          /* where they must be counted up to; more take minutes */
 #define PR_TIMER_CREATE_RESTORE_IDS 77 /* Linux 6.15 */
 #define RESTORE_IDS_GET 2
 
@@ -45,8 +45,9 @@ static bool region_is_sane(const struct manifest_region *region, uint32_t length
 {
 	if (length < sizeof(*region) || region->start >= region->end || region->end > RT_USER_END ||
 	    (region->start | region->end) % RT_PAGE_SIZE != 0 || region->start < *previous_end ||
-	    region->offset % RT_PAGE_SIZE != 0 || region->offset > INT64_MAX - (region->end - region->start) || region->kind < REGION_ANONYMOUS ||
-	    region->kind > REGION_FILE_MEMORY || region->page_shift > 40 || (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
+	    region->offset % RT_PAGE_SIZE != 0 || region->offset > INT64_MAX - (region->end - region->start) ||
+	    region->kind < REGION_ANONYMOUS || region->kind > REGION_FILE_MEMORY || region->page_shift > 40 ||
+	    (region->prot & ~(uint32_t)(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return false;
 	if (region->end > RT_AREA_BASE && region->start < RT_RESTORER_END)
 		return false;
@@ -107,8 +108,8 @@ static bool child_is_sane(const struct manifest_child *child)
 {
 	int signal = WTERMSIG(child->status);
 	return child->pid > 0 && (!child->ended || WIFEXITED(child->status) ||
-				  (WIFSIGNALED(child->status) && signal <= SIGNAL_LIMIT && signal != SIGSTOP && signal != SIGTSTP &&
-				   signal != SIGTTIN && signal != SIGTTOU));
+				  (WIFSIGNALED(child->status) && signal <= SIGNAL_LIMIT && signal != SIGSTOP &&
+				   signal != SIGTSTP && signal != SIGTTIN && signal != SIGTTOU));
 }
 
 static bool timer_is_sane(const struct manifest_posix_timer *timer)
@@ -186,8 +187,7 @@ static bool take_checked(struct image *image, uint32_t kind, const void *payload
 			return false;
 		memcpy(&image->undo, payload, sizeof(image->undo));
 		return true;
-	default:
-		return take_fixed(image, kind, length);
+	default: return take_fixed(image, kind, length);
 	}
 }
 
@@ -196,14 +196,9 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 			uint64_t *previous_end)
 {
 	switch (kind) {
-	case MANIFEST_REGION:
-		image->region_count++;
-		return region_is_sane(payload, length, previous_end);
-	case MANIFEST_THREAD:
-		image->thread_count++;
-		return thread_is_sane(payload, length);
-	case MANIFEST_FILE_BYTES:
-		return file_bytes_are_sane(payload, length);
+	case MANIFEST_REGION: image->region_count++; return region_is_sane(payload, length, previous_end);
+	case MANIFEST_THREAD: image->thread_count++; return thread_is_sane(payload, length);
+	case MANIFEST_FILE_BYTES: return file_bytes_are_sane(payload, length);
 	case MANIFEST_GROUPS:
 		image->groups = payload;
 		image->group_count = length / sizeof(uint32_t);
@@ -212,19 +207,17 @@ static bool take_record(struct image *image, uint32_t kind, const void *payload,
 		image->auxv = payload;
 		image->auxv_length = length;
 		return length % 16 == 0 && length <= 1024;
-	case MANIFEST_PATH:
-		return take_path(image, payload, length);
-	case MANIFEST_DESCRIPTOR:
-		return take_descriptor(image, payload, length);
-	default:
-		return take_checked(image, kind, payload, length);
+	case MANIFEST_PATH: return take_path(image, payload, length);
+	case MANIFEST_DESCRIPTOR: return take_descriptor(image, payload, length);
+	default: return take_checked(image, kind, payload, length);
 	}
 }
 
 /* All regions, ascending; there are image->region_count. */
 static const struct manifest_region **list_regions(const struct image *image)
 {
-	const struct manifest_region **regions = calloc(image->region_count + 1UL, sizeof(const struct manifest_region *));
+	const struct manifest_region **regions =
+		calloc(image->region_count + 1UL, sizeof(const struct manifest_region *));
 	size_t cursor = 0;
 	uint32_t length;
 	if (regions == NULL)
@@ -234,7 +227,8 @@ static const struct manifest_region **list_regions(const struct image *image)
 	return regions;
 }
 
-static bool region_contains(const struct manifest_region *const *regions, uint32_t count, uint64_t address, uint32_t prot)
+static bool region_contains(const struct manifest_region *const *regions, uint32_t count, uint64_t address,
+			    uint32_t prot)
 {
 	uint32_t low = 0, high = count;
 	while (low < high) {
@@ -268,9 +262,10 @@ static bool threads_are_sane(const struct image *image, const struct manifest_re
 static bool addresses_are_sane(const struct image *image)
 {
 	const struct manifest_region **regions = list_regions(image);
-	bool sane = region_contains(regions, image->region_count, image->process->resume_entry, PROT_EXEC) &&
-		    region_contains(regions, image->region_count, image->process->root_address, PROT_READ | PROT_WRITE) &&
-		    threads_are_sane(image, regions);
+	bool sane =
+		region_contains(regions, image->region_count, image->process->resume_entry, PROT_EXEC) &&
+		region_contains(regions, image->region_count, image->process->root_address, PROT_READ | PROT_WRITE) &&
+		threads_are_sane(image, regions);
 	free(regions);
 	return sane;
 }

@@ -16,14 +16,14 @@ struct image {
 	const void *manifest;
 	size_t manifest_length;
 	const struct manifest_process *process;
-	uint32_t advice_count, region_count, thread_count, signal_count, timer_count, limit_count, group_count, child_count, queued_signal_count,
-		posix_timer_count;
+	uint32_t advice_count, region_count, thread_count, signal_count, timer_count, limit_count, group_count,
+		child_count, queued_signal_count, posix_timer_count;
 	const uint32_t *groups;
 	const struct manifest_processor *processor;
 	const void *auxv;
 	uint32_t auxv_length;
 	const char *cwd, *executable;
-	bool cwd_deleted; /* `cwd` is what its name was */
+	bool cwd_deleted;          /* `cwd` is what its name was */
 	struct manifest_undo undo; /* id 0: nothing of files is to be undone */
 	int highest_descriptor;
 };

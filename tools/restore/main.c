@@ -33,7 +33,7 @@
 #include "track.h"
 
 #define TEST_PROCESSOR "RESPCT_TEST_PROCESSOR_WITHOUT" /* pretends that this feature is missing */
-#define OWN_DESCRIPTORS 4096 /* room for the tool's own, above the program's */
+#define OWN_DESCRIPTORS 4096                           /* room for the tool's own, above the program's */
 
 const char *argp_program_version = "respct-restore " RESPCT_VERSION;
 
@@ -57,8 +57,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		if (options->directory == NULL)
 			refuse("which store? (try --help)");
 		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
+	default: return ARGP_ERR_UNKNOWN;
 	}
 }
 
@@ -367,8 +366,8 @@ static void check_processor(const struct image *image)
 	if (removed != NULL && !processor_remove(&here, removed))
 		refuse("%s=%s: no such feature", TEST_PROCESSOR, removed);
 	if (processor_missing(image->processor, &here, names, sizeof(names)) > 0)
-		refuse("this machine's processor lacks %s, which the program may be using: restore on one like %s", names,
-		       image->processor->name);
+		refuse("this machine's processor lacks %s, which the program may be using: restore on one like %s",
+		       names, image->processor->name);
 }
 
 /* The absolute path of what is to be a directory, as everywhere else, and no symbolic link to one. */

@@ -33,10 +33,10 @@ enum restore_outcome {
 /* One mmap(). */
 struct plan_region {
 	uint64_t start, end, offset;
-	uint32_t prot; /* in the end; pages are loaded before */
-	int32_t flags; /* MAP_* */
-	int32_t fd;    /* -1: anonymous */
-	uint32_t load; /* has pages to load: mapped writable first */
+	uint32_t prot;           /* in the end; pages are loaded before */
+	int32_t flags;           /* MAP_* */
+	int32_t fd;              /* -1: anonymous */
+	uint32_t load;           /* has pages to load: mapped writable first */
 	int32_t segment;         /* System V segment to attach, -1: none */
 	uint32_t attached;       /* the attachment of the region before this one goes on here */
 	uint64_t segment_end;    /* where the attachment is to end */

@@ -22,7 +22,7 @@
 #include "session.h"
 #include "shared.h"
 
-static pid_t child;         /* the process as we know it */
+static pid_t child;          /* the process as we know it */
 static pid_t namespace_init; /* its namespace's init, our child; 0: none */
 static int status_socket = -1;
 
@@ -52,10 +52,8 @@ static void introduce_ourselves(int socket)
 	int status = 0;
 	char control[CMSG_SPACE(sizeof(credentials))] = {0};
 	struct iovec vector = {&status, sizeof(status)};
-	struct msghdr message = {.msg_iov = &vector,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof(control)};
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 	header->cmsg_level = SOL_SOCKET;
 	header->cmsg_type = SCM_CREDENTIALS;
@@ -148,10 +146,8 @@ static pid_t receive_introduction(int socket)
 	struct ucred credentials;
 	char control[CMSG_SPACE(sizeof(credentials))];
 	struct iovec vector = {&status, sizeof(status)};
-	struct msghdr message = {.msg_iov = &vector,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof(control)};
+	struct msghdr message = {
+		.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 	ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
 	struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
@@ -203,7 +199,8 @@ static void forward(const siginfo_t *info)
 {
 	if (info->si_signo == SIGIO)
 		return;
-	if (!session_gets_signals(child) || info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL)
+	if (!session_gets_signals(child) || info->si_code == SI_USER || info->si_code == SI_QUEUE ||
+	    info->si_code == SI_TKILL)
 		kill(child, info->si_signo);
 }
 

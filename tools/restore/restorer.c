@@ -26,7 +26,7 @@
 #include "thread.h"
 
 #define SIGNAL_COUNT 64
-#define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL, Linux 6.13 */
+#define GUARD_INSTALL 102              /* MADV_GUARD_INSTALL, Linux 6.13 */
 #define PR_TIMER_CREATE_RESTORE_IDS 77 /* Linux 6.15 */
 #define EXIT_TOOL_FAILED 125
 
@@ -170,7 +170,7 @@ static void finish_shared_memory(const struct plan *plan)
 		if (region->segment >= 0 && region->remove_segment)
 			rt_syscall(SYS_shmctl, region->segment, IPC_RMID, NULL);
 		long result = region->attached ? rt_syscall(SYS_mprotect, region->start, region->end - region->start,
-							   region->prot)
+							    region->prot)
 					       : 0;
 		if (result < 0)
 			fail("protecting shared memory", region->start, result);
@@ -374,8 +374,8 @@ static int64_t monotonic_ns(void)
 /* Starts a timer that had `value_ns` left some time ago. */
 static void start_posix_timer(const struct manifest_posix_timer *timer, int64_t ago_ns)
 {
-	bool cpu_time = timer->clock < 0 || timer->clock == CLOCK_PROCESS_CPUTIME_ID ||
-			timer->clock == CLOCK_THREAD_CPUTIME_ID;
+	bool cpu_time =
+		timer->clock < 0 || timer->clock == CLOCK_PROCESS_CPUTIME_ID || timer->clock == CLOCK_THREAD_CPUTIME_ID;
 	int64_t left = cpu_time ? timer->value_ns : timer->value_ns - ago_ns;
 	/* Expired, and its signal is lost with the process: it comes at once. */
 	if (left <= 0 && (timer->value_ns != 0 || timer->interval_ns != 0))
@@ -502,7 +502,10 @@ struct capability_header {
 	int tid;
 };
 
-#define CAPABILITY_HEADER {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0}
+#define CAPABILITY_HEADER                                       \
+	{                                                       \
+		0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0 \
+	}
 
 static void set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inheritable)
 {
@@ -611,8 +614,8 @@ static void start_thread(struct plan_thread *thread)
 {
 	uint64_t tid = (uint64_t)thread->state.tid;
 	struct clone_args arguments = {
-		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
-			 CLONE_SETTLS,
+		.flags =
+			CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS,
 		.stack = thread->stack_top - PLAN_THREAD_STACK,
 		.stack_size = PLAN_THREAD_STACK,
 		.tls = thread->state.tls_base,

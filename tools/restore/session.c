@@ -19,8 +19,8 @@ enum role {
 };
 
 static enum role role;
-static int terminal = -1; /* our controlling terminal */
-static bool in_foreground; /* we were, when we started */
+static int terminal = -1;    /* our controlling terminal */
+static bool in_foreground;   /* we were, when we started */
 static struct termios modes; /* of the terminal, when we started */
 
 /* The first terminal the program had, with what is recorded of it. */

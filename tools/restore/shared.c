@@ -49,7 +49,7 @@ static uint32_t segment_count;
 /* Files that others have mapped. */
 static struct {
 	uint64_t device, inode;
-} *used;
+} * used;
 static uint32_t used_count;
 
 static bool is_used_by_others(const struct manifest_region *region)
@@ -151,8 +151,8 @@ static void copy_regions(const struct image *image, const struct manifest_region
 	uint32_t length;
 	const struct manifest_region *region;
 	while ((region = next_region(image, &cursor, &length)) != NULL)
-		if (is_same(region, object) && (region->kind == REGION_ANONYMOUS_SHARED ||
-						region->kind == REGION_FILE_MEMORY))
+		if (is_same(region, object) &&
+		    (region->kind == REGION_ANONYMOUS_SHARED || region->kind == REGION_FILE_MEMORY))
 			copy_region(image, region, target);
 }
 

@@ -21,8 +21,8 @@
 #include "sys.h"
 
 #define SIZE_LIMIT (PLAN_MAX_VDSO_PAGES * RT_PAGE_SIZE) /* bytes of a vDSO */
-#define REACH ((1UL << 31) - (1UL << 24)) /* of a jump, with the sizes of all involved */
-#define STACK_ROOM (1UL << 30)         /* left below a mapping that grows down */
+#define REACH ((1UL << 31) - (1UL << 24))               /* of a jump, with the sizes of all involved */
+#define STACK_ROOM (1UL << 30)                          /* left below a mapping that grows down */
 #define JUMP_SIZE 5
 #define TEST_VARIABLE "RESPCT_TEST_FOREIGN_VDSO" /* takes this kernel's vDSO for another one */
 

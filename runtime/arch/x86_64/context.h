@@ -18,6 +18,7 @@
 #define RT_PARK_COMMANDED 2 /* *commanded names this thread: it does what it is told and parks again */
 
 #ifdef __ASSEMBLER__
+/* clang-format off */
 
 /* Saves the context; afterwards %rsp is the value to publish. */
 .macro RT_SAVE_CONTEXT
@@ -46,6 +47,7 @@
 	ret
 .endm
 
+/* clang-format on */
 #else
 
 #include <stdint.h>
@@ -58,8 +60,8 @@ struct rt_thread;
  * `round`, or *commanded is `context`. From the mark on it writes no memory at all, so that the
  * image does not change. Returns RT_PARK_. All signals must be blocked.
  */
-int rt_arch_park(uint64_t *context, uint32_t *parked_round, uint32_t round, uint32_t *events,
-		 uint32_t *gate, const uint64_t *commanded);
+int rt_arch_park(uint64_t *context, uint32_t *parked_round, uint32_t round, uint32_t *events, uint32_t *gate,
+		 const uint64_t *commanded);
 
 /*
  * Starts a thread of the runtime: clone(flags, stack_top) with the given TLS, calling

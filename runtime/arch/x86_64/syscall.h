@@ -26,15 +26,14 @@ static inline long rt_syscall6(long number, long a, long b, long c, long d, long
 #define RT_SYSCALL2(n, a, b) rt_syscall6(n, (long)(a), (long)(b), 0, 0, 0, 0)
 #define RT_SYSCALL3(n, a, b, c) rt_syscall6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define RT_SYSCALL4(n, a, b, c, d) rt_syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define RT_SYSCALL5(n, a, b, c, d, e) \
-	rt_syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+#define RT_SYSCALL5(n, a, b, c, d, e) rt_syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 #define RT_SYSCALL6(n, a, b, c, d, e, f) \
 	rt_syscall6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 /* rt_syscall(number, up to six arguments of any integer or pointer type) */
-#define rt_syscall(...)                                                                           \
-	RT_SYSCALL_PICK(__VA_ARGS__, RT_SYSCALL6, RT_SYSCALL5, RT_SYSCALL4, RT_SYSCALL3, RT_SYSCALL2, \
-			RT_SYSCALL1, RT_SYSCALL0, 0)                                              \
+#define rt_syscall(...)                                                                                            \
+	RT_SYSCALL_PICK(__VA_ARGS__, RT_SYSCALL6, RT_SYSCALL5, RT_SYSCALL4, RT_SYSCALL3, RT_SYSCALL2, RT_SYSCALL1, \
+			RT_SYSCALL0, 0)                                                                            \
 	(__VA_ARGS__)
 
 #endif

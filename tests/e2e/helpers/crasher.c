@@ -103,7 +103,8 @@ static void crash_in_malloc(void)
 static void crash_without_thread_storage(void)
 {
 	await_go();
-	__asm__ volatile("xorl %%eax, %%eax\n\twrfsbase %%rax\n\tmovl $16, %%eax\n\tmovl (%%rax), %%eax" ::: "rax", "memory");
+	__asm__ volatile("xorl %%eax, %%eax\n\twrfsbase %%rax\n\tmovl $16, %%eax\n\tmovl (%%rax), %%eax" ::
+				 : "rax", "memory");
 }
 
 static void overflow_handler(int number)
@@ -182,14 +183,15 @@ static void check_default(int number, int flags)
 
 static void check_dispositions_of(int number, int *flags)
 {
-	struct sigaction own = {.sa_handler = own_handler, .sa_flags = SA_RESTART}, standard = {.sa_handler = SIG_DFL}, old;
+	struct sigaction own = {.sa_handler = own_handler, .sa_flags = SA_RESTART}, standard = {.sa_handler = SIG_DFL},
+			 old;
 	check_default(number, *flags);
 	sigaddset(&own.sa_mask, SIGUSR1);
 	if (sigaction(number, &own, &old) < 0 || old.sa_handler != SIG_DFL)
 		fail("the first handler's predecessor", number);
 	if (sigaction(number, NULL, &old) < 0 || old.sa_handler != own_handler ||
-	    old.sa_flags != (SA_RESTART | KERNEL_FLAG) ||
-	    !sigismember(&old.sa_mask, SIGUSR1) || sigismember(&old.sa_mask, SIGUSR2))
+	    old.sa_flags != (SA_RESTART | KERNEL_FLAG) || !sigismember(&old.sa_mask, SIGUSR1) ||
+	    sigismember(&old.sa_mask, SIGUSR2))
 		fail("the handler", number);
 	standard.sa_flags = SA_NODEFER;
 	if (sigaction(number, &standard, &old) < 0 || old.sa_handler != own_handler)
@@ -266,11 +268,18 @@ int main(int argc, char **argv)
 	const struct {
 		const char *name;
 		void (*crash)(void);
-	} ways[] = {{"thread", crash_in_thread}, {"all", crash_in_all_threads}, {"bus", crash_at_end_of_file},
-		    {"malloc", crash_in_malloc}, {"storage", crash_without_thread_storage},
-		    {"overflow", handle_overflow}, {"overflow-default", overflow_with_stack},
-		    {"handler", handle_and_die}, {"child", crash_in_child}, {"check", check_all},
-		    {"until-fixed", crash_until_fixed}, {"wait", await_go}};
+	} ways[] = {{"thread", crash_in_thread},
+		    {"all", crash_in_all_threads},
+		    {"bus", crash_at_end_of_file},
+		    {"malloc", crash_in_malloc},
+		    {"storage", crash_without_thread_storage},
+		    {"overflow", handle_overflow},
+		    {"overflow-default", overflow_with_stack},
+		    {"handler", handle_and_die},
+		    {"child", crash_in_child},
+		    {"check", check_all},
+		    {"until-fixed", crash_until_fixed},
+		    {"wait", await_go}};
 	const char *how = argc > 1 ? argv[1] : "";
 	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		if (strcmp(how, ways[i].name) == 0)

@@ -30,7 +30,8 @@ static size_t block_pages(uint64_t round)
 
 static uint64_t *map_block(uint64_t round)
 {
-	uint64_t *block = mmap(NULL, block_pages(round) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *block =
+		mmap(NULL, block_pages(round) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(block != MAP_FAILED);
 	return block;
 }

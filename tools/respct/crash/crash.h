@@ -39,11 +39,11 @@ struct crash_options {
 	int timeout_s;              /* 0: not said */
 	int end_signal;             /* what ends the program, 0: it ends by itself */
 	bool verify, same_output, scratch;
-	const char *interval, *durability; /* for respct run */
-	const char *expected;              /* file that keeps the undisturbed output, or NULL */
+	const char *interval, *durability;  /* for respct run */
+	const char *expected;               /* file that keeps the undisturbed output, or NULL */
 	const char *check, *client, *setup; /* shell commands */
 	const char *input, *store, *report, *keep;
-	char **program; /* and its arguments, ending with NULL */
+	char **program;     /* and its arguments, ending with NULL */
 	int argument_count; /* the command line, to say how to do it again */
 	char **arguments;
 };
@@ -52,25 +52,25 @@ struct crash_options {
 
 /* What is done to one life. */
 enum kill_kind {
-	KILL_RANDOM,  /* at an instant after it has committed a checkpoint */
-	KILL_EARLY,   /* soon after the restore has begun, maybe before the program runs */
-	KILL_RESTORE, /* the same, and the restorer with it */
-	KILL_STEP,    /* at a step of a checkpoint */
+	KILL_RANDOM,       /* at an instant after it has committed a checkpoint */
+	KILL_EARLY,        /* soon after the restore has begun, maybe before the program runs */
+	KILL_RESTORE,      /* the same, and the restorer with it */
+	KILL_STEP,         /* at a step of a checkpoint */
 	KILL_RESTORE_STEP, /* at a step of the restore */
 };
 
 struct planned_kill {
 	enum kill_kind kind;
-	double instant;      /* 0..1 of the time there is for it */
-	double second;       /* 0..1, for a second choice */
+	double instant;       /* 0..1 of the time there is for it */
+	double second;        /* 0..1, for a second choice */
 	char step[STEP_SIZE]; /* what RESPCT_FAIL is to be, for the last two kinds; "" for others */
 };
 
 /* What the end of a run must be like. */
 struct expectation {
-	int status;      /* wait status */
+	int status; /* wait status */
 	int duration_ms;
-	char *output;    /* path of what it wrote */
+	char *output; /* path of what it wrote */
 };
 
 /* One kill, from the moment it is made until the life after it has proved that it was survived; or an end. */
@@ -96,7 +96,7 @@ struct crash {
 
 	unsigned kills_done, runs;
 	unsigned fruitless_runs; /* the last ones that ended before they could be killed */
-	int64_t restore_ns; /* from the start of a restore to its first checkpoint, the longest so far */
+	int64_t restore_ns;      /* from the start of a restore to its first checkpoint, the longest so far */
 
 	struct crash_point *points;
 	size_t point_count, points_decided; /* the rest waits for proof */

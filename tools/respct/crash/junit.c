@@ -25,8 +25,8 @@ static void print_case(FILE *file, const struct crash *crash, const struct crash
 	if (point->skipped)
 		fprintf(file, ">\n      <skipped message=\"%s\"/>\n    </testcase>\n", problem);
 	else
-		fprintf(file, ">\n      <failure message=\"%s\" type=\"failure\">%s</failure>\n    </testcase>\n", problem,
-			text);
+		fprintf(file, ">\n      <failure message=\"%s\" type=\"failure\">%s</failure>\n    </testcase>\n",
+			problem, text);
 	free(problem);
 	free(text);
 }

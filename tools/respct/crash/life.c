@@ -19,8 +19,8 @@
 
 #define DEFAULT_TIMEOUT_S 120
 #define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */
-#define KILL_PATIENCE_NS (20 * SECOND) /* until a killed process is gone, on a busy machine */
-#define SHORTEST_RESTORE_NS (40 * MILLISECOND) /* kills in a restore are spread over so long at least */
+#define KILL_PATIENCE_NS (20 * SECOND)          /* until a killed process is gone, on a busy machine */
+#define SHORTEST_RESTORE_NS (40 * MILLISECOND)  /* kills in a restore are spread over so long at least */
 #define LONGEST_RESTORE_NS (5 * SECOND)
 #define STEP_CHECKPOINTS 5 /* in which a life has come to its step, or does not */
 
@@ -28,8 +28,8 @@
 
 pid_t crash_start(struct crash *crash, char *const *arguments, int output, char *const *environment)
 {
-	struct launch launch = {
-		arguments, crash->directory, crash->input, output, crash->error_pipe[1], -1, environment};
+	struct launch launch = {arguments, crash->directory, crash->input, output, crash->error_pipe[1],
+				-1,        environment};
 	return child_start(&launch);
 }
 
@@ -38,7 +38,8 @@ static pid_t start_shell(struct crash *crash, const char *command, pid_t pid)
 	char *arguments[] = {"/bin/sh", "-c", (char *)command, NULL};
 	char store[PATH_MAX + 16], number[32], kill_number[32];
 	char *environment[] = {store, number, kill_number, NULL};
-	struct launch launch = {arguments, crash->directory, -1, crash->error_pipe[1], crash->error_pipe[1], -1, environment};
+	struct launch launch = {arguments, crash->directory, -1, crash->error_pipe[1], crash->error_pipe[1],
+				-1,        environment};
 	snprintf(store, sizeof(store), "RESPCT_STORE=%s", crash->store);
 	snprintf(number, sizeof(number), "RESPCT_PID=%d", pid);
 	snprintf(kill_number, sizeof(kill_number), "RESPCT_KILL=%u", crash->kills_done);
@@ -61,8 +62,7 @@ void crash_start_client(struct crash *crash)
 static void wait_for_client(struct crash *crash, int64_t deadline_ns)
 {
 	int status;
-	if (crash->client == 0 ||
-	    !child_wait(crash->client, deadline_ns, crash->error_pipe[0], crash->log, &status))
+	if (crash->client == 0 || !child_wait(crash->client, deadline_ns, crash->error_pipe[0], crash->log, &status))
 		return;
 	crash->client = 0;
 	if (status != 0)
@@ -189,7 +189,8 @@ static bool kill_program(struct crash *crash, pid_t child, pid_t pid, int *statu
 	kill(pid, SIGKILL);
 	if (!kill_successors(crash, child, pid, status)) {
 		children_report_threads(crash->log);
-		crash_fail(crash, "process %d ran on after SIGKILL to %d, the number in the store's pid file", child, pid);
+		crash_fail(crash, "process %d ran on after SIGKILL to %d, the number in the store's pid file", child,
+			   pid);
 	}
 	return WIFSIGNALED(*status) && WTERMSIG(*status) == SIGKILL;
 }
@@ -305,8 +306,9 @@ static enum life_end kill_at_instant(const struct life *life, int64_t from_ns)
 	if (crash_wait(crash, life->child, instant, life->status) ||
 	    wait_for_pid(crash, life->child, &pid, life->status))
 		return ended(life);
-	const char *how = format_text("after %.0f ms%s%s", milliseconds(life),
-				      life->planned->step[0] != '\0' ? ", not having come to " : "", life->planned->step);
+	const char *how =
+		format_text("after %.0f ms%s%s", milliseconds(life),
+			    life->planned->step[0] != '\0' ? ", not having come to " : "", life->planned->step);
 	if (!kill_program(crash, life->child, pid, life->status))
 		return ended(life);
 	return judge_kill(crash, life->restored, how);

@@ -50,14 +50,16 @@ static const struct argp_option argp_options[] = {
 	 "`same-output=FILE': keep that result in FILE, and take it from there when it exists",
 	 2},
 	{"check", 'c', "CMD", 0,
-	 "Run this shell command after each restore, with RESPCT_PID, RESPCT_STORE and RESPCT_KILL; it must end with 0", 2},
+	 "Run this shell command after each restore, with RESPCT_PID, RESPCT_STORE and RESPCT_KILL; it must end with 0",
+	 2},
 	{"client", OPTION_CLIENT, "CMD", 0,
 	 "Run this shell command beside the program, from its start to its end; it must end with 0", 2},
 	{"end", OPTION_END, "SIGNAL", 0,
 	 "For servers: after the last check, and the client's end, end the program by this signal (TERM)", 2},
 	{"timeout", OPTION_TIMEOUT, "S", 0, "A life or a check of more seconds hangs, default 120", 2},
 	{NULL, 0, NULL, 0, "Where it runs, and what is left:", 3},
-	{"scratch", OPTION_SCRATCH, NULL, 0, "Run it in an empty directory, a new one for each run, not in this one", 3},
+	{"scratch", OPTION_SCRATCH, NULL, 0, "Run it in an empty directory, a new one for each run, not in this one",
+	 3},
 	{"setup", OPTION_SETUP, "CMD", 0, "Run this shell command in its directory before each run", 3},
 	{"input", OPTION_INPUT, "FILE", 0, "Its standard input, default /dev/null", 3},
 	{"store", OPTION_STORE, "DIR", 0, "Keep the checkpoints in DIR, which is made, and removed at the end", 3},
@@ -173,7 +175,8 @@ static const struct argp parser = {
 	.options = argp_options,
 	.parser = parse_option,
 	.args_doc = "[--] PROGRAM [ARGUMENT...]",
-	.doc = "Run PROGRAM under respct, kill it again and again, restore it each time, and say whether it could tell. "
+	.doc = "Run PROGRAM under respct, kill it again and again, restore it each time, and say whether it could "
+	       "tell. "
 	       "TAP goes to standard output."
 	       "\vExit status: 0: every kill was survived; 1: not; 77: the program cannot run here (it says 77 "
 	       "undisturbed); 125: wrong options, or nothing can be run.",
@@ -184,7 +187,8 @@ static void check_combinations(const struct crash_options *options)
 	if (options->maximum_ms > 0 && options->maximum_ms < options->minimum_ms)
 		refuse("--max-ms=%d is less than --min-ms=%d", options->maximum_ms, options->minimum_ms);
 	if (options->same_output && options->end_signal != 0 && options->client == NULL)
-		refuse("--end and --expect=same-output together need a --client that says when the undisturbed run is over");
+		refuse("--end and --expect=same-output together need a --client that says when the undisturbed run is "
+		       "over");
 	if (options->interval != NULL)
 		number_of("interval", options->interval, 1, MOST_MS);
 	if (options->durability != NULL && strcmp(options->durability, "process") != 0 &&

@@ -159,7 +159,8 @@ const char *crash_keep_evidence(struct crash *crash)
 		evidence_is_in_work = true;
 		return crash->work;
 	}
-	char *directory = format_text("%s/%s-%lu", crash->options.keep, crash->name, (unsigned long)crash->options.seed);
+	char *directory =
+		format_text("%s/%s-%lu", crash->options.keep, crash->name, (unsigned long)crash->options.seed);
 	for (int i = 2; access(directory, F_OK) == 0; i++)
 		directory = format_text("%s/%s-%lu.%d", crash->options.keep, crash->name,
 					(unsigned long)crash->options.seed, i);

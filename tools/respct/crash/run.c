@@ -18,8 +18,7 @@ static void judge_status(struct crash *crash, bool restored, int status)
 {
 	const struct expectation *expected = &crash->expected;
 	int end_signal = crash->options.end_signal;
-	if (restored && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_TOOL_FAILED &&
-	    status != expected->status)
+	if (restored && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_TOOL_FAILED && status != expected->status)
 		crash_fail(crash, "respct-restore could not bring it back");
 	if (crash->options.same_output && status != expected->status) {
 		char wanted[64];
@@ -145,7 +144,8 @@ void crash_run_all(struct crash *crash)
 		}
 		if (++crash->fruitless_runs == FRUITLESS_RUNS)
 			crash_fail(crash,
-				   "only %u of %u kills: it ended %d times before it could be killed; give it more work, or "
+				   "only %u of %u kills: it ended %d times before it could be killed; give it more "
+				   "work, or "
 				   "kill sooner (--max-ms)",
 				   crash->kills_done, options->kills, crash->fruitless_runs);
 		if (may_choose && options->maximum_ms / 2 > options->minimum_ms)

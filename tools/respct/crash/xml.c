@@ -15,8 +15,8 @@ static size_t character_length(const unsigned char *text)
 			return 0;
 		value = value << 6 | (text[i] & 0x3f);
 	}
-	bool allowed = length != 0 && value >= least[length] && value <= 0x10ffff && value != 0xfffe && value != 0xffff &&
-		       (value < 0xd800 || value > 0xdfff);
+	bool allowed = length != 0 && value >= least[length] && value <= 0x10ffff && value != 0xfffe &&
+		       value != 0xffff && (value < 0xd800 || value > 0xdfff);
 	return allowed ? length : 0;
 }
 

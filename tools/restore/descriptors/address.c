@@ -32,15 +32,13 @@ void restore_format_address(const struct sockaddr_storage *address, socklen_t le
 		if (length <= offsetof(struct sockaddr_un, sun_path))
 			snprintf(text, size, "an unnamed unix socket");
 		else if (un->sun_path[0] == '\0')
-			snprintf(text, size, "@%.*s",
-				 (int)(length - offsetof(struct sockaddr_un, sun_path)) - 1,
+			snprintf(text, size, "@%.*s", (int)(length - offsetof(struct sockaddr_un, sun_path)) - 1,
 				 un->sun_path + 1);
 		else
 			snprintf(text, size, "%.*s", (int)(length - offsetof(struct sockaddr_un, sun_path)),
 				 un->sun_path);
 		break;
-	default:
-		snprintf(text, size, "an address of family %d", address->ss_family);
+	default: snprintf(text, size, "an address of family %d", address->ss_family);
 	}
 }
 
@@ -111,8 +109,7 @@ bool restore_unix_path(const struct sockaddr_storage *address, socklen_t length,
 	return path[0] != '\0';
 }
 
-enum path_state restore_path_state(const struct sockaddr_storage *address, socklen_t length, const char *path,
-				   int type)
+enum path_state restore_path_state(const struct sockaddr_storage *address, socklen_t length, const char *path, int type)
 {
 	struct stat status;
 	if (stat(path, &status) < 0)

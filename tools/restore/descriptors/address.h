@@ -20,8 +20,7 @@ enum path_state {
 };
 
 /* As in messages: "127.0.0.1:80", "[::1]:80", "/run/name", "@abstract". */
-void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text,
-			    size_t size);
+void restore_format_address(const struct sockaddr_storage *address, socklen_t length, char *text, size_t size);
 
 /* The port of an IPv4 or IPv6 address, in network order. */
 uint16_t restore_port(const struct sockaddr_storage *address);

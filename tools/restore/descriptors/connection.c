@@ -49,8 +49,7 @@ struct entry *restore_find_socket(struct restoration *restoration, uint64_t inod
 {
 	for (size_t i = 0; inode != 0 && i < restoration->count; i++) {
 		struct entry *entry = &restoration->entries[i];
-		if (entry->record.kind == kind && entry->record.shared_with < 0 &&
-		    entry->record.inode == inode)
+		if (entry->record.kind == kind && entry->record.shared_with < 0 && entry->record.inode == inode)
 			return entry;
 	}
 	return NULL;
@@ -59,8 +58,7 @@ struct entry *restore_find_socket(struct restoration *restoration, uint64_t inod
 /* The other end, when both say so. */
 static struct entry *other_end(struct restoration *restoration, const struct entry *entry)
 {
-	struct entry *other =
-		restore_find_socket(restoration, socket_of(entry)->peer_inode, entry->record.kind);
+	struct entry *other = restore_find_socket(restoration, socket_of(entry)->peer_inode, entry->record.kind);
 	if (other == NULL || other == entry || socket_of(other)->peer_inode != entry->record.inode ||
 	    socket_of(other)->type != socket_of(entry)->type || is_network(other) != is_network(entry) ||
 	    ((socket_of(entry)->flags | socket_of(other)->flags) & SOCKET_WAITING))
@@ -113,9 +111,9 @@ static bool send_message(void *context, const struct message *message)
 	struct sending *sending = context;
 	size_t done = message->address_length;
 	do {
-		ssize_t sent = restore_send_message(sending->restoration, sending->entry, sending->fd, message, done, NULL, 0);
-		if (sent < 0 && (errno != EAGAIN || sending->size != 0) &&
-		    !(errno == EAGAIN && has_room(sending)))
+		ssize_t sent =
+			restore_send_message(sending->restoration, sending->entry, sending->fd, message, done, NULL, 0);
+		if (sent < 0 && (errno != EAGAIN || sending->size != 0) && !(errno == EAGAIN && has_room(sending)))
 			return false;
 		if (sent < 0) {
 			enlarge(sending);
@@ -130,7 +128,8 @@ static bool send_message(void *context, const struct message *message)
 void restore_send_unread(struct restoration *restoration, const struct entry *entry, int end)
 {
 	size_t start = restore_socket_messages(entry), total = entry->record.payload_length - start;
-	struct sending sending = {.restoration = restoration, .entry = entry, .fd = end, .stream = socket_of(entry)->type == SOCK_STREAM};
+	struct sending sending = {
+		.restoration = restoration, .entry = entry, .fd = end, .stream = socket_of(entry)->type == SOCK_STREAM};
 	int large = LARGEST_BUFFER;
 	if (total == 0)
 		return;
@@ -144,8 +143,7 @@ void restore_send_unread(struct restoration *restoration, const struct entry *en
 	shrink(&sending);
 	if (sent)
 		return;
-	restore_warn(restoration,
-		     "descriptor %d (socket) is closed after %zu bytes of its unread contents: %s",
+	restore_warn(restoration, "descriptor %d (socket) is closed after %zu bytes of its unread contents: %s",
 		     entry->record.number, sending.sent, strerror(error));
 	shutdown(end, SHUT_RDWR);
 }
@@ -153,8 +151,7 @@ void restore_send_unread(struct restoration *restoration, const struct entry *en
 /* Notes that a socket is to be filled when all is open. */
 static int fill_later(struct restoration *restoration, struct entry *entry, struct entry *other, int end)
 {
-	struct filling *grown =
-		realloc(restoration->fillings, (restoration->filling_count + 1) * sizeof(*grown));
+	struct filling *grown = realloc(restoration->fillings, (restoration->filling_count + 1) * sizeof(*grown));
 	if (grown == NULL)
 		return restore_refuse(restoration, "out of memory");
 	restoration->fillings = grown;
@@ -230,12 +227,11 @@ static bool give_up(int first, int second)
 	return false;
 }
 
-static int listen_at(const struct restoration *restoration, const struct sockaddr_storage *address,
-		     socklen_t length)
+static int listen_at(const struct restoration *restoration, const struct sockaddr_storage *address, socklen_t length)
 {
 	int on = 1;
-	int fd = restore_move_up(restoration,
-				 socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	int fd =
+		restore_move_up(restoration, socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -276,8 +272,7 @@ void restore_close_listeners(struct restoration *restoration)
 }
 
 /* The one at that address, made when there is none. -1: it cannot be. */
-static int get_listener(struct restoration *restoration, const struct sockaddr_storage *address,
-			socklen_t length)
+static int get_listener(struct restoration *restoration, const struct sockaddr_storage *address, socklen_t length)
 {
 	size_t count = restoration->listener_count;
 	for (size_t i = 0; i < count; i++)
@@ -311,8 +306,7 @@ static bool bind_client(int fd, struct sockaddr_storage address, socklen_t lengt
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (const struct sockaddr *)&address, length) == 0)
 		return true;
-	if (errno != EADDRINUSE ||
-	    setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range)) < 0 ||
+	if (errno != EADDRINUSE || setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range)) < 0 ||
 	    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0)
 		return false;
 	v4->sin_port = 0;
@@ -337,8 +331,7 @@ static int new_socket(const struct restoration *restoration, const struct entry 
 enum keep { KEEP_BOTH, KEEP_SERVER, KEEP_NEITHER };
 
 /* `active` connects to `passive`. */
-static bool connect_ends(struct restoration *restoration, struct entry *active, struct entry *passive,
-			 enum keep keep)
+static bool connect_ends(struct restoration *restoration, struct entry *active, struct entry *passive, enum keep keep)
 {
 	struct sockaddr_storage to = restore_local_address(passive), from = restore_local_address(active);
 	socklen_t length = socket_of(passive)->local_length;
@@ -501,8 +494,7 @@ static bool listens_at(const struct entry *entry, const struct entry *connection
 	if (entry->record.kind != DESCRIPTOR_LISTENING || entry->record.shared_with >= 0 || entry->lost ||
 	    socket_of(entry)->family != AF_UNIX || socket_of(entry)->type != socket_of(connection)->type)
 		return false;
-	const struct sockaddr_storage at = restore_local_address(entry),
-				      name = restore_local_address(connection);
+	const struct sockaddr_storage at = restore_local_address(entry), name = restore_local_address(connection);
 	return socket_of(connection)->local_length > 0 &&
 	       socket_of(entry)->local_length == socket_of(connection)->local_length &&
 	       memcmp(&at, &name, sizeof(at)) == 0;
@@ -541,8 +533,7 @@ static bool connect_unix(struct restoration *restoration, struct entry *active, 
 	if (server == NULL)
 		return false;
 	int client = new_socket(restoration, active), end = -1;
-	if (client >= 0 &&
-	    connect(client, (const struct sockaddr *)&to, socket_of(passive)->local_length) == 0)
+	if (client >= 0 && connect(client, (const struct sockaddr *)&to, socket_of(passive)->local_length) == 0)
 		end = accept_unix(restoration, server->temporary);
 	if (end < 0)
 		return give_up(client, -1);
@@ -586,8 +577,8 @@ static void connect_waiting(struct restoration *restoration, struct entry *entry
 	if (!done && is_network(entry) && (error == EADDRINUSE || error == EADDRNOTAVAIL))
 		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0;
 	if (!done)
-		restore_warn(restoration, "descriptor %d (socket) is no longer connected: %s",
-			     entry->record.number, strerror(error));
+		restore_warn(restoration, "descriptor %d (socket) is no longer connected: %s", entry->record.number,
+			     strerror(error));
 	if (socket_of(entry)->flags & SOCKET_WRITE_CLOSED)
 		shutdown(entry->temporary, SHUT_WR);
 	entry->filled = true;
@@ -612,10 +603,8 @@ static bool is_socket(const struct entry *entry)
 	case DESCRIPTOR_LISTENING:
 	case DESCRIPTOR_UNCONNECTED:
 	case DESCRIPTOR_PAIR:
-	case DESCRIPTOR_CONNECTION:
-		return entry->record.shared_with < 0 && !entry->lost && !entry->stands_in;
-	default:
-		return false;
+	case DESCRIPTOR_CONNECTION: return entry->record.shared_with < 0 && !entry->lost && !entry->stands_in;
+	default: return false;
 	}
 }
 

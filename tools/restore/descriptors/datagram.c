@@ -43,19 +43,17 @@ static bool is_any(const struct sockaddr_storage *address)
 	static const struct in6_addr any6;
 	if (address->ss_family == AF_INET)
 		return ((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr == 0;
-	return memcmp(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, &any6,
-		      sizeof(any6)) == 0;
+	return memcmp(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, &any6, sizeof(any6)) == 0;
 }
 
 /* Whether a datagram from `entry` comes from that address. */
 static bool sends_from(const struct entry *entry, const struct sockaddr_storage *address, socklen_t length)
 {
-	if (entry->record.kind != DESCRIPTOR_UNCONNECTED || entry->record.shared_with >= 0 ||
-	    entry->temporary < 0 || entry->elsewhere)
+	if (entry->record.kind != DESCRIPTOR_UNCONNECTED || entry->record.shared_with >= 0 || entry->temporary < 0 ||
+	    entry->elsewhere)
 		return false;
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
-	if (recorded->family != address->ss_family || recorded->type != SOCK_DGRAM ||
-	    recorded->local_length == 0)
+	if (recorded->family != address->ss_family || recorded->type != SOCK_DGRAM || recorded->local_length == 0)
 		return false;
 	const struct sockaddr_storage local = restore_local_address(entry);
 	if (same_name(entry, address, length))
@@ -64,8 +62,8 @@ static bool sends_from(const struct entry *entry, const struct sockaddr_storage 
 }
 
 /* A socket with that address; *own: one of the program's. -1: it cannot be had. */
-static int find_sender(const struct delivery *delivery, const struct sockaddr_storage *address,
-		       socklen_t length, bool *own)
+static int find_sender(const struct delivery *delivery, const struct sockaddr_storage *address, socklen_t length,
+		       bool *own)
 {
 	struct restoration *restoration = delivery->restoration;
 	for (size_t i = 0; i < restoration->count; i++)
@@ -87,8 +85,7 @@ static int find_sender(const struct delivery *delivery, const struct sockaddr_st
 }
 
 /* Where to send it: a socket bound to no address of its own has the sender's. */
-static struct sockaddr_storage destination(const struct delivery *delivery,
-					   const struct sockaddr_storage *from)
+static struct sockaddr_storage destination(const struct delivery *delivery, const struct sockaddr_storage *from)
 {
 	struct sockaddr_storage to = delivery->address;
 	if (to.ss_family == AF_UNIX || from->ss_family != to.ss_family || !is_any(&to))
@@ -161,8 +158,7 @@ bool restore_fill_elsewhere(struct restoration *restoration, struct entry *entry
 
 void restore_fill_datagrams(struct restoration *restoration, struct entry *entry)
 {
-	struct delivery delivery = {
-		.restoration = restoration, .to = entry, .length = sizeof(delivery.address)};
+	struct delivery delivery = {.restoration = restoration, .to = entry, .length = sizeof(delivery.address)};
 	char text[ADDRESS_TEXT_SIZE];
 	size_t start = restore_socket_messages(entry);
 	if (start == entry->record.payload_length ||

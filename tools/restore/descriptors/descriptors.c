@@ -96,7 +96,7 @@ int restore_lose(struct restoration *restoration, struct entry *entry, const cha
 			     *entry->name ? entry->name : "socket", reason);
 	else
 		restore_warn(restoration, "descriptor %d (%s) is not restored: %s", entry->record.number,
-		     *entry->name ? entry->name : "socket", reason);
+			     *entry->name ? entry->name : "socket", reason);
 	return 0;
 }
 
@@ -139,8 +139,7 @@ static int prepare_numbers(struct restoration *restoration, struct rlimit *befor
 {
 	restoration->base = highest_number(restoration) + 1;
 	if (getrlimit(RLIMIT_NOFILE, before) < 0)
-		return restore_refuse(restoration, "cannot read the limit of open files: %s",
-				      strerror(errno));
+		return restore_refuse(restoration, "cannot read the limit of open files: %s", strerror(errno));
 	struct rlimit lifted = {.rlim_cur = before->rlim_max, .rlim_max = before->rlim_max};
 	setrlimit(RLIMIT_NOFILE, &lifted);
 	for (int i = 0; i < 3; i++) {
@@ -150,9 +149,8 @@ static int prepare_numbers(struct restoration *restoration, struct rlimit *befor
 			copy = restore_move_up(restoration, open("/dev/null", O_RDWR | O_CLOEXEC));
 		restoration->own[i] = copy;
 		if (copy < 0)
-			return restore_refuse(
-				restoration,
-				"no descriptors to spare: raise the limit of open files (ulimit -n)");
+			return restore_refuse(restoration,
+					      "no descriptors to spare: raise the limit of open files (ulimit -n)");
 	}
 	return 0;
 }
@@ -201,8 +199,7 @@ static int commit_all(struct restoration *restoration)
 	for (size_t i = 0; i < restoration->count; i++) {
 		struct entry *entry = &restoration->entries[i];
 		restore_step *commit = kinds[entry->record.kind].commit;
-		if (commit != NULL && entry->record.shared_with < 0 && !entry->lost &&
-		    commit(restoration, entry) < 0)
+		if (commit != NULL && entry->record.shared_with < 0 && !entry->lost && commit(restoration, entry) < 0)
 			return -1;
 	}
 	return 0;
@@ -326,8 +323,7 @@ int restore_check_descriptors(const void *manifest, size_t length, int keep_from
 	return result;
 }
 
-int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem,
-			size_t problem_size)
+int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem, size_t problem_size)
 {
 	struct restoration restoration = {
 		.keep_from = keep_from,

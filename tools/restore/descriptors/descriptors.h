@@ -28,8 +28,7 @@
  * 0, or -1 with one line in `problem` that names the file or address and says what to do; the
  * descriptors below keep_from are then as they were.
  */
-int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem,
-			size_t problem_size);
+int restore_descriptors(const void *manifest, size_t length, int keep_from, char *problem, size_t problem_size);
 
 /* Only looks whether the records make sense, which restore_descriptors() would find out when files have been
  * changed already. 0, or -1 with the problem. */

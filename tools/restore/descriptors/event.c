@@ -90,8 +90,7 @@ int restore_open_timerfd(struct restoration *restoration, struct entry *entry)
 int restore_open_signalfd(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_signalfd *signals = PAYLOAD(entry, struct descriptor_signalfd);
-	int fd = (int)syscall(SYS_signalfd4, -1, &signals->mask, sizeof(signals->mask),
-			      O_CLOEXEC | O_NONBLOCK);
+	int fd = (int)syscall(SYS_signalfd4, -1, &signals->mask, sizeof(signals->mask), O_CLOEXEC | O_NONBLOCK);
 	return keep(restoration, entry, fd);
 }
 
@@ -158,8 +157,8 @@ int restore_open_inotify(struct restoration *restoration, struct entry *entry)
 	while ((watch = watch_after(entry, watch ? watch->number : 0)) != NULL) {
 		errno = ENOENT;
 		if (!is_there(watch) || add_watch(entry->temporary, watch) < 0)
-			restore_warn(restoration, "descriptor %d (inotify) no longer watches %s: %s", entry->record.number,
-				     path_of(watch), strerror(errno));
+			restore_warn(restoration, "descriptor %d (inotify) no longer watches %s: %s",
+				     entry->record.number, path_of(watch), strerror(errno));
 		discard_events(entry->temporary);
 	}
 	if (PAYLOAD(entry, struct descriptor_inotify)->unread > 0)
@@ -191,7 +190,8 @@ int restore_open_pidfd(struct restoration *restoration, struct entry *entry)
 	int32_t pid = PAYLOAD(entry, struct descriptor_pidfd)->pid;
 	unsigned flags = entry->record.flags & O_NONBLOCK;
 	if (pid == restoration->pid && pid > 0)
-		return keep(restoration, entry, (int)syscall(SYS_pidfd_open, getpid(), flags | (entry->record.flags & THREAD_FLAG)));
+		return keep(restoration, entry,
+			    (int)syscall(SYS_pidfd_open, getpid(), flags | (entry->record.flags & THREAD_FLAG)));
 	if (entry->record.flags & THREAD_FLAG)
 		return restore_lose(restoration, entry, "it is of a thread");
 	return keep(restoration, entry, open_ended());

@@ -33,8 +33,7 @@ static int keep(struct restoration *restoration, struct entry *entry, int fd)
 }
 
 /* The name to open: /proc/PID of the program is /proc/self in the process that is to become it. */
-static const char *path_of(const struct restoration *restoration, const struct entry *entry, char *buffer,
-			   size_t size)
+static const char *path_of(const struct restoration *restoration, const struct entry *entry, char *buffer, size_t size)
 {
 	char own[32];
 	int length = snprintf(own, sizeof(own), "/proc/%d/", restoration->pid);
@@ -88,8 +87,7 @@ static bool is_elsewhere(const struct entry *entry, const char *path)
 }
 
 /* Opens by name what must be of the file type recorded. */
-static int open_same_type(struct restoration *restoration, struct entry *entry, int flags,
-			  struct stat *status)
+static int open_same_type(struct restoration *restoration, struct entry *entry, int flags, struct stat *status)
 {
 	char buffer[4096], other[4096 + 256];
 	const char *path = path_of(restoration, entry, buffer, sizeof(buffer));
@@ -101,51 +99,44 @@ static int open_same_type(struct restoration *restoration, struct entry *entry, 
 	if (flags & O_PATH && !(flags & O_NOFOLLOW))
 		found = stat(path, status);
 	if (found < 0)
-		return restore_refuse(restoration,
-				      "%s, which the program had open: %s; put it back and try again",
+		return restore_refuse(restoration, "%s, which the program had open: %s; put it back and try again",
 				      entry->name, strerror(errno));
 	/* Looked at before it is opened: opening a device or FIFO in its place could have effects. */
 	if ((status->st_mode & S_IFMT) != (entry->record.mode & S_IFMT))
-		return restore_refuse(
-			restoration,
-			"%s, which the program had open, is another type of file now; put it back "
-			"and try again",
-			entry->name);
+		return restore_refuse(restoration,
+				      "%s, which the program had open, is another type of file now; put it back "
+				      "and try again",
+				      entry->name);
 	int fd = open_name(path, flags);
 	if (fd < 0)
 		return restore_refuse(restoration, "cannot open %s as the program had it: %s", entry->name,
 				      strerror(errno));
 	if (keep(restoration, entry, fd) < 0)
 		return -1;
-	return fstat(entry->temporary, status) < 0
-		       ? restore_refuse(restoration, "%s: %s", entry->name, strerror(errno))
-		       : 0;
+	return fstat(entry->temporary, status) < 0 ? restore_refuse(restoration, "%s: %s", entry->name, strerror(errno))
+						   : 0;
 }
 
 /* ---- regular files ---- */
 
-static int check_regular(struct restoration *restoration, const struct entry *entry,
-			 const struct stat *status)
+static int check_regular(struct restoration *restoration, const struct entry *entry, const struct stat *status)
 {
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
 	if (!S_ISREG(status->st_mode) || !restore_is_same_inode(entry->record.inode, status->st_ino))
-		return restore_refuse(
-			restoration,
-			"%s, which the program had open, has been replaced since the checkpoint; "
-			"put the old file back and try again",
-			entry->name);
+		return restore_refuse(restoration,
+				      "%s, which the program had open, has been replaced since the checkpoint; "
+				      "put the old file back and try again",
+				      entry->name);
 	if ((uint64_t)status->st_size >= file->size)
 		return 0;
 	if (!file->writable)
 		return restore_refuse(restoration,
 				      "%s, which the program was reading, is shorter than at the checkpoint "
 				      "(%lld bytes, was %llu); put the old contents back and try again",
-				      entry->name, (long long)status->st_size,
-				      (unsigned long long)file->size);
-	restore_warn(
-		restoration,
-		"%s, which the program was writing, is shorter than at the checkpoint (%lld bytes, was %llu)",
-		entry->name, (long long)status->st_size, (unsigned long long)file->size);
+				      entry->name, (long long)status->st_size, (unsigned long long)file->size);
+	restore_warn(restoration,
+		     "%s, which the program was writing, is shorter than at the checkpoint (%lld bytes, was %llu)",
+		     entry->name, (long long)status->st_size, (unsigned long long)file->size);
 	return 0;
 }
 
@@ -168,8 +159,8 @@ int restore_open_regular(struct restoration *restoration, struct entry *entry)
 	if (!is_kernel_file(entry) && check_regular(restoration, entry, &status) < 0)
 		return -1;
 	if (lseek(entry->temporary, file->offset, SEEK_SET) < 0 && file->offset != 0)
-		return restore_refuse(restoration, "cannot go to byte %lld of %s: %s",
-				      (long long)file->offset, entry->name, strerror(errno));
+		return restore_refuse(restoration, "cannot go to byte %lld of %s: %s", (long long)file->offset,
+				      entry->name, strerror(errno));
 	return 0;
 }
 
@@ -195,8 +186,7 @@ static const struct entry *find_same_file(const struct restoration *restoration,
 {
 	for (const struct entry *other = restoration->entries; other < entry; other++)
 		if (other->record.kind == DESCRIPTOR_DELETED && other->temporary >= 0 && !other->lost &&
-		    other->record.inode == entry->record.inode &&
-		    other->record.device == entry->record.device)
+		    other->record.inode == entry->record.inode && other->record.device == entry->record.device)
 			return other;
 	return NULL;
 }
@@ -323,8 +313,8 @@ int restore_open_device(struct restoration *restoration, struct entry *entry)
 int restore_open_path(struct restoration *restoration, struct entry *entry)
 {
 	struct stat status;
-	return open_same_type(restoration, entry,
-			      O_PATH | ((int)entry->record.flags & (O_NOFOLLOW | O_DIRECTORY)), &status);
+	return open_same_type(restoration, entry, O_PATH | ((int)entry->record.flags & (O_NOFOLLOW | O_DIRECTORY)),
+			      &status);
 }
 
 /* ---- terminals and what else becomes ours ---- */
@@ -343,14 +333,11 @@ bool restore_is_stand_in(struct restoration *restoration, const struct entry *en
 	if (entry->record.shared_with >= 0)
 		first = restore_find(restoration, entry->record.shared_with);
 	switch (first->record.kind) {
-	case DESCRIPTOR_TERMINAL:
-		return restore_master_of(restoration, first) == NULL;
-	case DESCRIPTOR_PIPE:
-		return !PAYLOAD(first, struct descriptor_pipe)->inside;
+	case DESCRIPTOR_TERMINAL: return restore_master_of(restoration, first) == NULL;
+	case DESCRIPTOR_PIPE: return !PAYLOAD(first, struct descriptor_pipe)->inside;
 	case DESCRIPTOR_CONNECTION: /* a service's output to the journal, a child of a job runner */
 		return PAYLOAD(first, struct descriptor_socket)->family == AF_UNIX &&
 		       PAYLOAD(first, struct descriptor_socket)->peer_inode == 0;
-	default:
-		return false;
+	default: return false;
 	}
 }

@@ -58,7 +58,8 @@ static void claim_own(struct restoration *restoration, const struct entry *entry
 	const struct ucred own = {.pid = getpid(), .uid = getuid(), .gid = getgid()};
 	if (!restoration->told_credentials)
 		restore_warn(restoration,
-			     "descriptor %d (socket): unread messages of process %d, which is gone, come as the program's own",
+			     "descriptor %d (socket): unread messages of process %d, which is gone, come as the "
+			     "program's own",
 			     entry->record.number, (int)attachment->credentials->pid);
 	restoration->told_credentials = true;
 	memcpy(attachment->credentials, &own, sizeof(own));

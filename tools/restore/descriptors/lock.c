@@ -68,12 +68,8 @@ static int try_lock(const struct entry *entry, const struct manifest_lock *lock,
 	int result = 0;
 	*holder = 0;
 	switch (lock->kind) {
-	case LOCK_FLOCK:
-		result = flock(entry->temporary, (lock->exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
-		break;
-	case LOCK_OFD:
-		result = fcntl(entry->temporary, F_OFD_SETLK, &request);
-		break;
+	case LOCK_FLOCK: result = flock(entry->temporary, (lock->exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB); break;
+	case LOCK_OFD: result = fcntl(entry->temporary, F_OFD_SETLK, &request); break;
 	default:
 		result = fcntl(entry->temporary, F_GETLK, &request);
 		if (result < 0 || request.l_type == F_UNLCK)

@@ -36,8 +36,8 @@ static bool join_source(int fd, int level, int option, const struct group_req *g
 /* From all but some, or (each joins anew) from some only. */
 static bool join(int fd, const struct descriptor_membership *membership, const uint8_t *sources, uint32_t interface)
 {
-	const struct group_req request = {
-		.gr_interface = interface, .gr_group = address_of(membership->family, membership->group)};
+	const struct group_req request = {.gr_interface = interface,
+					  .gr_group = address_of(membership->family, membership->group)};
 	int level = membership->family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
 	bool all_but = membership->mode == MCAST_EXCLUDE;
 	bool done = !all_but || setsockopt(fd, level, MCAST_JOIN_GROUP, &request, sizeof(request)) == 0;

@@ -21,8 +21,7 @@ static const struct {
 static struct descriptor_option_value value_at(const struct entry *entry, uint32_t index)
 {
 	struct descriptor_option_value value;
-	memcpy(&value, entry->payload + sizeof(struct descriptor_socket) + index * sizeof(value),
-	       sizeof(value));
+	memcpy(&value, entry->payload + sizeof(struct descriptor_socket) + index * sizeof(value), sizeof(value));
 	return value;
 }
 
@@ -63,8 +62,7 @@ bool restore_valid_options(const struct entry *entry)
 {
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	size_t room = entry->record.payload_length - sizeof(*recorded);
-	if (recorded->option_count > DESCRIPTOR_OPTIONS ||
-	    recorded->local_length > sizeof(struct sockaddr_storage) ||
+	if (recorded->option_count > DESCRIPTOR_OPTIONS || recorded->local_length > sizeof(struct sockaddr_storage) ||
 	    recorded->peer_length > sizeof(struct sockaddr_storage) || recorded->membership_length % 8 != 0 ||
 	    restore_socket_messages(entry) - sizeof(*recorded) > room)
 		return false;
@@ -126,10 +124,8 @@ static bool comes_last(uint32_t option)
 	case DESCRIPTOR_OPTION_LINGER:
 	case DESCRIPTOR_OPTION_CORK:
 	case DESCRIPTOR_OPTION_RCVTIMEO:
-	case DESCRIPTOR_OPTION_SNDTIMEO:
-		return true;
-	default:
-		return false;
+	case DESCRIPTOR_OPTION_SNDTIMEO: return true;
+	default: return false;
 	}
 }
 
@@ -162,8 +158,7 @@ static void set_number(int fd, const struct entry *entry, uint32_t option)
 	int number, current = 0;
 	socklen_t length = sizeof(current);
 	restore_get_option(entry, option, &number);
-	if (getsockopt(fd, options[option].level, options[option].option, &current, &length) == 0 &&
-	    current != number)
+	if (getsockopt(fd, options[option].level, options[option].option, &current, &length) == 0 && current != number)
 		setsockopt(fd, options[option].level, options[option].option, &number, sizeof(number));
 }
 

@@ -23,9 +23,8 @@ bool restore_each_message(const struct entry *entry, size_t start, restore_messa
 		size_t rights = (message.rights * sizeof(int32_t) + 7) & ~(size_t)7;
 		size_t credentials = message.has_credentials ? sizeof(struct descriptor_credentials) : 0;
 		if (padded > end - at || message.address_length > message.length ||
-		    message.address_length > sizeof(struct sockaddr_storage) ||
-		    message.rights > DESCRIPTOR_RIGHTS || message.has_credentials > 1 ||
-		    rights + credentials > end - at - padded)
+		    message.address_length > sizeof(struct sockaddr_storage) || message.rights > DESCRIPTOR_RIGHTS ||
+		    message.has_credentials > 1 || rights + credentials > end - at - padded)
 			return false;
 		const struct message found = {
 			.bytes = entry->payload + at,
@@ -33,8 +32,8 @@ bool restore_each_message(const struct entry *entry, size_t start, restore_messa
 			.address_length = message.address_length,
 			.rights = (const int32_t *)(const void *)(entry->payload + at + padded),
 			.right_count = message.rights,
-			.credentials = message.has_credentials ? (const void *)(entry->payload + at + padded + rights)
-							       : NULL,
+			.credentials =
+				message.has_credentials ? (const void *)(entry->payload + at + padded + rights) : NULL,
 		};
 		if (use != NULL && !use(context, &found))
 			return false;
@@ -99,8 +98,7 @@ static bool valid_timerfd(const struct entry *entry)
 static bool valid_epoll(const struct entry *entry)
 {
 	const struct descriptor_epoll *epoll = PAYLOAD(entry, struct descriptor_epoll);
-	return epoll->count ==
-	       (entry->record.payload_length - sizeof(*epoll)) / sizeof(struct descriptor_interest);
+	return epoll->count == (entry->record.payload_length - sizeof(*epoll)) / sizeof(struct descriptor_interest);
 }
 
 static bool valid_inotify(const struct entry *entry)
@@ -143,8 +141,7 @@ static bool valid_socket(const struct entry *entry)
 	if (!valid_family(socket->family) || !valid_type(socket->type) || socket->backlog < 0 ||
 	    !restore_valid_options(entry))
 		return false;
-	const struct sockaddr_storage local = restore_local_address(entry),
-				      peer = restore_peer_address(entry);
+	const struct sockaddr_storage local = restore_local_address(entry), peer = restore_peer_address(entry);
 	return valid_address(&local, socket->local_length, socket->family) &&
 	       valid_address(&peer, socket->peer_length, socket->family) &&
 	       restore_each_message(entry, restore_socket_messages(entry), NULL, NULL);
@@ -192,8 +189,7 @@ static bool valid_sharing(struct restoration *restoration, const struct manifest
 	       record->payload_length == 0;
 }
 
-static bool parse_record(struct restoration *restoration, struct entry *entry, const void *payload,
-			 uint32_t length)
+static bool parse_record(struct restoration *restoration, struct entry *entry, const void *payload, uint32_t length)
 {
 	struct manifest_descriptor *record = &entry->record;
 	if (length < sizeof(*record))
@@ -267,10 +263,8 @@ static bool valid_rights(struct restoration *restoration, struct entry *entry)
 	switch (entry->record.kind) {
 	case DESCRIPTOR_UNCONNECTED:
 	case DESCRIPTOR_PAIR:
-	case DESCRIPTOR_CONNECTION:
-		break;
-	default:
-		return true;
+	case DESCRIPTOR_CONNECTION: break;
+	default: return true;
 	}
 	return entry->record.shared_with >= 0 ||
 	       (restore_each_message(entry, restore_socket_messages(entry), check_rights, &carrying) &&

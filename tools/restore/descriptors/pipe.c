@@ -44,8 +44,7 @@ static int make_ends(const struct entry *entry, int ends[2])
 static struct made_pipe *make_pipe(struct restoration *restoration, const struct entry *entry)
 {
 	const struct descriptor_pipe *recorded = PAYLOAD(entry, struct descriptor_pipe);
-	struct made_pipe *grown =
-		realloc(restoration->pipes, (restoration->pipe_count + 1) * sizeof(struct made_pipe));
+	struct made_pipe *grown = realloc(restoration->pipes, (restoration->pipe_count + 1) * sizeof(struct made_pipe));
 	if (grown == NULL)
 		return NULL;
 	restoration->pipes = grown;

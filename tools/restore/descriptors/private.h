@@ -62,21 +62,19 @@ struct restoration {
 	size_t listener_count;
 	struct filling *fillings;
 	size_t filling_count;
-	bool all_open; /* nothing need wait any more */
+	bool all_open;         /* nothing need wait any more */
 	bool told_credentials; /* that a message comes as the program's own */
-	int64_t patience_ns; /* until when to wait for addresses of connections that have ended; 0: not yet */
-	int32_t pid;         /* of the program; 0: not in the manifest */
+	int64_t patience_ns;   /* until when to wait for addresses of connections that have ended; 0: not yet */
+	int32_t pid;           /* of the program; 0: not in the manifest */
 	char *problem;
 	size_t problem_size;
 };
 
 /* Sets the problem and returns -1. */
-int restore_refuse(struct restoration *restoration, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+int restore_refuse(struct restoration *restoration, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One line on our stderr. */
-void restore_warn(const struct restoration *restoration, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+void restore_warn(const struct restoration *restoration, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Moves a descriptor to a temporary number. -1 when there is none (and `fd` is closed). A
  * negative `fd` passes through. */
@@ -189,10 +187,10 @@ void restore_attach_epoll(struct restoration *restoration, const struct entry *e
 
 typedef int restore_step(struct restoration *, struct entry *);
 
-restore_step restore_open_regular, restore_open_deleted, restore_open_directory, restore_open_device,
-	restore_open_path, restore_open_terminal, restore_open_master, restore_open_pipe;
-restore_step restore_open_pidfd, restore_open_eventfd, restore_open_timerfd, restore_open_signalfd, restore_open_inotify,
-	restore_open_epoll;
+restore_step restore_open_regular, restore_open_deleted, restore_open_directory, restore_open_device, restore_open_path,
+	restore_open_terminal, restore_open_master, restore_open_pipe;
+restore_step restore_open_pidfd, restore_open_eventfd, restore_open_timerfd, restore_open_signalfd,
+	restore_open_inotify, restore_open_epoll;
 restore_step restore_open_socket, restore_open_pair, restore_open_connection;
 restore_step restore_connect_socket, restore_connect_connection;
 restore_step restore_commit_regular, restore_commit_fifo, restore_commit_socket, restore_commit_terminal;

@@ -19,8 +19,8 @@
 
 int restore_refuse_socket(struct restoration *restoration, const struct entry *entry, const char *what)
 {
-	return restore_refuse(restoration, "cannot %s for descriptor %d (socket): %s", what,
-			      entry->record.number, strerror(errno));
+	return restore_refuse(restoration, "cannot %s for descriptor %d (socket): %s", what, entry->record.number,
+			      strerror(errno));
 }
 
 /* ---- bound and listening sockets ---- */
@@ -39,8 +39,7 @@ static int refuse_bind(struct restoration *restoration, const struct entry *entr
 	const struct sockaddr_storage address = restore_local_address(entry);
 	restore_format_address(&address, recorded->local_length, text, sizeof(text));
 	return restore_refuse(restoration, "cannot bind %s, where the program was listening: %s%s", text,
-			      strerror(error),
-			      error == EADDRINUSE ? "; stop what uses it and try again" : "");
+			      strerror(error), error == EADDRINUSE ? "; stop what uses it and try again" : "");
 }
 
 static int bind_address(int fd, struct sockaddr_storage *address, socklen_t length)
@@ -102,28 +101,25 @@ static int check_path(struct restoration *restoration, const struct entry *entry
 	if (recorded->path_mode == 0)
 		return 0;
 	if (!restore_may_create(path))
-		return restore_refuse(
-			restoration,
-			"cannot bind %s, where the program was listening: no permission to make a "
-			"file there",
-			path);
+		return restore_refuse(restoration,
+				      "cannot bind %s, where the program was listening: no permission to make a "
+				      "file there",
+				      path);
 	switch (restore_path_state(&address, recorded->local_length, path, (int)recorded->type)) {
 	case PATH_IN_USE:
-		return restore_refuse(
-			restoration,
-			"cannot bind %s, where the program was listening: another process uses it; "
-			"stop that and try again",
-			path);
+		return restore_refuse(restoration,
+				      "cannot bind %s, where the program was listening: another process uses it; "
+				      "stop that and try again",
+				      path);
 	case PATH_OTHER_FILE:
 		return restore_refuse(restoration,
 				      "cannot bind %s, where the program was listening: a file that is not a "
 				      "socket is there; move it away and try again",
 				      path);
 	case PATH_UNUSABLE:
-		return restore_refuse(restoration, "cannot bind %s, where the program was listening: %s",
-				      path, strerror(errno));
-	default:
-		return 0;
+		return restore_refuse(restoration, "cannot bind %s, where the program was listening: %s", path,
+				      strerror(errno));
+	default: return 0;
 	}
 }
 
@@ -177,8 +173,8 @@ static void connect_peer(struct restoration *restoration, const struct entry *en
 	if (connect(entry->temporary, (const struct sockaddr *)&peer, recorded->peer_length) == 0)
 		return;
 	restore_format_address(&peer, recorded->peer_length, text, sizeof(text));
-	restore_warn(restoration, "descriptor %d (socket) is no longer connected to %s: %s",
-		     entry->record.number, text, strerror(errno));
+	restore_warn(restoration, "descriptor %d (socket) is no longer connected to %s: %s", entry->record.number, text,
+		     strerror(errno));
 }
 
 int restore_commit_socket(struct restoration *restoration, struct entry *entry)

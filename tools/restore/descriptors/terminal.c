@@ -71,11 +71,12 @@ static int make_master(struct restoration *restoration, struct entry *entry)
 		ioctl(entry->temporary, TIOCSWINSZ, &size);
 	ioctl(entry->temporary, TIOCPKT, &packets);
 	if ((int32_t)index != terminal->index)
-		restore_warn(restoration, "descriptor %d is the master of /dev/pts/%u now, and no longer of /dev/pts/%d",
+		restore_warn(restoration,
+			     "descriptor %d is the master of /dev/pts/%u now, and no longer of /dev/pts/%d",
 			     entry->record.number, index, terminal->index);
 	if (terminal->unread > 0)
-		restore_warn(restoration, "descriptor %d (%s): %u bytes that were not read are lost", entry->record.number,
-			     entry->name, terminal->unread);
+		restore_warn(restoration, "descriptor %d (%s): %u bytes that were not read are lost",
+			     entry->record.number, entry->name, terminal->unread);
 	return 0;
 }
 
