@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "arch/x86_64/context.h"
+#include "aside.h"
 #include "engine.h"
 #include "memory.h"
 #include "message.h"
@@ -21,12 +22,12 @@
 #include "thread.h"
 #include "wait.h"
 
-#define GRACE_NS 50000L             /* for reaching a restart point before the signal */
-#define GIVE_UP_NS 200000000L       /* a vfork or a stuck device can hold a thread longer */
-#define LOOK_NS 20000000L           /* between two looks at the last thread */
-#define LOOKS 5                     /* at which it did not want to run, before we give up */
+#define GRACE_NS 50000L                 /* for reaching a restart point before the signal */
+#define GIVE_UP_NS 200000000L           /* a vfork or a stuck device can hold a thread longer */
+#define LOOK_NS 20000000L               /* between two looks at the last thread */
+#define LOOKS 5                         /* at which it did not want to run, before we give up */
 #define GIVE_UP_RUNNABLE_NS 5000000000L /* one that only waits for a processor will come */
-#define POLL_NS 1000000L            /* looks for new and ended threads meanwhile */
+#define POLL_NS 1000000L                /* looks for new and ended threads meanwhile */
 #define FIRST_THREADS 256
 #define LOOK_STACK 16384
 #define RETRY_RESTART_POINT_ROUNDS 64 /* how often a straggler gets the grace again */
@@ -77,10 +78,9 @@ static int grow_listing(struct engine *engine)
  * order of their creation, so it is usually found where it was. */
 static int list_thread(struct engine *engine, int tid, int position)
 {
-	struct stopped_thread *known =
-		position < engine->thread_count && engine->threads[position].tid == tid
-			? &engine->threads[position]
-			: listed_thread(engine, tid);
+	struct stopped_thread *known = position < engine->thread_count && engine->threads[position].tid == tid
+					       ? &engine->threads[position]
+					       : listed_thread(engine, tid);
 	if (position == engine->thread_capacity && grow_listing(engine) < 0)
 		return -ENOMEM;
 	engine->listing[position] = known ? *known : (struct stopped_thread){.tid = tid};
@@ -144,8 +144,8 @@ static bool has_exited(const struct engine *engine, int tid)
 	return state == 'Z' || state == 'X';
 }
 
-/* Whether a listed thread has let go of its memory, so that it will execute nothing more. It is asked while the
- * program runs, so no descriptor may be opened for it: the program could get the next number. */
+/* Whether a listed thread has let go of its memory, so that it will execute nothing more. It is asked while
+ * the program runs, so no descriptor may be opened for it: the program could get the next number. */
 static bool has_left_memory(const struct engine *engine, int tid)
 {
 	char path[32], byte;
@@ -157,31 +157,21 @@ struct look {
 	const struct engine *engine;
 	int tid;
 	char state;
-	uint32_t running; /* cleared by the kernel when the thread that looks has ended */
 };
 
 static void look_at_state(void *argument)
 {
 	struct look *look = argument;
-	rt_syscall(SYS_set_tid_address, &look->running);
 	look->state = thread_state(look->engine, look->tid);
-	for (;;)
-		rt_syscall(SYS_exit, 0);
 }
 
-/* The same while the program runs: by a thread with a descriptor table of its own, so that no number is taken that
- * the program could have got. */
+/* The same while the program runs. */
 static char thread_state_aside(struct engine *engine, int tid)
 {
-	struct look look = {.engine = engine, .tid = tid, .running = 1};
-	uint32_t running;
+	struct look look = {.engine = engine, .tid = tid};
 	if (engine->look_stack == NULL && (engine->look_stack = rt_memory_map(LOOK_STACK)) == NULL)
 		return 0;
-	if (rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-			  engine->look_stack + LOOK_STACK, NULL, look_at_state, &look) < 0)
-		return 0;
-	while ((running = __atomic_load_n(&look.running, __ATOMIC_ACQUIRE)) != 0)
-		rt_syscall(SYS_futex, &look.running, FUTEX_WAIT, running, NULL, NULL, 0);
+	rt_run_aside(engine->look_stack, LOOK_STACK, RT_ASIDE_COPY, look_at_state, &look);
 	return look.state;
 }
 
@@ -258,9 +248,9 @@ static void look_at_last(struct engine *engine, struct last_thread *last)
 }
 
 /*
- * Whether waiting for the last thread is in vain. On a busy machine it may not get to run, or not often: then it is
- * seen asleep now and then, waiting for memory's lock, or because it has parked while we looked. Nor may we have run
- * ourselves. So time alone says nothing, only several looks do.
+ * Whether waiting for the last thread is in vain. On a busy machine it may not get to run, or not often: then
+ * it is seen asleep now and then, waiting for memory's lock, or because it has parked while we looked. Nor
+ * may we have run ourselves. So time alone says nothing, only several looks do.
  */
 static bool is_hopeless(struct engine *engine, struct last_thread *last, int64_t start)
 {

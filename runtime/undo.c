@@ -10,13 +10,12 @@
 #include <limits.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "arch/x86_64/context.h"
+#include "aside.h"
 #include "engine.h"
 #include "hidden.h"
 #include "links.h"
@@ -41,7 +40,7 @@ struct seen {
 };
 
 /* Reading a file by a thread of its own; see read_aside(). */
-struct aside {
+struct reading {
 	int directory;
 	const char *path;
 	char *link; /* PATH_MAX bytes for where the path leads, or NULL */
@@ -49,14 +48,13 @@ struct aside {
 	char *data;
 	uint64_t offset, capacity;
 	int64_t result; /* bytes read, or -errno */
-	uint32_t running;
 };
 
 struct rt_undo {
-	uint32_t lock; /* futex: 0 free, 1 held, 2 held and waited for */
-	bool active;   /* there is a state to come back to */
-	bool asked;    /* for a checkpoint, since the last stop */
-	bool told;     /* that a change cannot be undone */
+	uint32_t lock;     /* futex: 0 free, 1 held, 2 held and waited for */
+	bool active;       /* there is a state to come back to */
+	bool asked;        /* for a checkpoint, since the last stop */
+	bool told;         /* that a change cannot be undone */
 	uint32_t interval; /* counts the stops captured */
 	struct undo_log log;
 	struct manifest_undo captured;
@@ -141,9 +139,12 @@ static void forget_names(struct rt_undo *undo)
 
 /* ---- composing a record at the end of the log ---- */
 
+/* The log may be cut short meanwhile, and what is there reads as zeros then. So nothing is read back that leads
+ * anywhere: the record's own copy is here, and is put in front of the rest at the end. */
 struct composer {
 	struct rt_undo *undo;
-	struct undo_record *record;
+	char *place; /* in the log */
+	struct undo_record record;
 	size_t used; /* bytes of header and paths */
 	int error;
 };
@@ -157,29 +158,35 @@ static struct composer compose(struct rt_undo *undo, enum undo_kind kind, const 
 {
 	struct composer composer = {.undo = undo, .used = sizeof(struct undo_record)};
 	struct timespec now = {0};
-	composer.record = rt_undo_log_room(&undo->log, sizeof(struct undo_record) + 2 * PATH_MAX, &composer.error);
-	if (composer.record == NULL)
+	composer.place = rt_undo_log_room(&undo->log, sizeof(struct undo_record) + 2 * PATH_MAX, &composer.error);
+	if (composer.place == NULL)
 		return composer;
 	rt_syscall(SYS_clock_gettime, CLOCK_REALTIME_COARSE, &now);
-	*composer.record = (struct undo_record){.kind = (uint32_t)kind, .time_ns = to_ns(now)};
+	composer.record = (struct undo_record){.kind = (uint32_t)kind, .time_ns = to_ns(now)};
 	if (status == NULL)
 		return composer;
-	composer.record->device = status->st_dev;
-	composer.record->inode = status->st_ino;
-	composer.record->size = (uint64_t)status->st_size;
-	composer.record->device_number = status->st_rdev;
-	composer.record->mode = status->st_mode;
-	composer.record->user = status->st_uid;
-	composer.record->group = status->st_gid;
-	composer.record->access_ns = to_ns(status->st_atim);
-	composer.record->modify_ns = to_ns(status->st_mtim);
+	composer.record.device = status->st_dev;
+	composer.record.inode = status->st_ino;
+	composer.record.size = (uint64_t)status->st_size;
+	composer.record.device_number = status->st_rdev;
+	composer.record.mode = status->st_mode;
+	composer.record.user = status->st_uid;
+	composer.record.group = status->st_gid;
+	composer.record.access_ns = to_ns(status->st_atim);
+	composer.record.modify_ns = to_ns(status->st_mtim);
 	return composer;
 }
 
 /* Where the next string goes; PATH_MAX bytes are there. */
 static char *string_place(const struct composer *composer)
 {
-	return (char *)composer->record + composer->used;
+	return composer->place + composer->used;
+}
+
+/* The first string. */
+static char *path_in(const struct composer *composer)
+{
+	return composer->place + sizeof(struct undo_record);
 }
 
 /* The string put there is a path, or the target when there is a path already. */
@@ -192,10 +199,10 @@ static void take_string(struct composer *composer, long length)
 		return;
 	}
 	string_place(composer)[length] = '\0';
-	if (composer->record->path_length == 0)
-		composer->record->path_length = (uint32_t)length + 1;
+	if (composer->record.path_length == 0)
+		composer->record.path_length = (uint32_t)length + 1;
 	else
-		composer->record->target_length = (uint32_t)length + 1;
+		composer->record.target_length = (uint32_t)length + 1;
 	composer->used += (size_t)length + 1;
 }
 
@@ -259,7 +266,7 @@ static void put_path(struct composer *composer, int directory, const char *path,
 /* Another name of the file whose name is in the record, where one is known. */
 static void put_other_name(struct composer *composer, const struct stat *status)
 {
-	const char *other = rt_links_other(status->st_dev, status->st_ino, (const char *)(composer->record + 1));
+	const char *other = rt_links_other(status->st_dev, status->st_ino, path_in(composer));
 	if (composer->error < 0 || other == NULL)
 		return;
 	size_t length = strlen(other);
@@ -272,22 +279,22 @@ static char *data_place(struct composer *composer, uint64_t bytes)
 {
 	if (composer->error < 0)
 		return NULL;
-	size_t offset = undo_data_offset(composer->record);
+	size_t offset = undo_data_offset(&composer->record);
 	if (bytes > UNDO_LOG_BYTES)
 		composer->error = -EFBIG;
 	else
 		rt_undo_log_room(&composer->undo->log, offset + bytes + 8, &composer->error);
-	return composer->error < 0 ? NULL : (char *)composer->record + offset;
+	return composer->error < 0 ? NULL : composer->place + offset;
 }
 
 /* Seals and appends. 0, -ENOENT when there is nothing to save any more, or why it could not be. */
 static int finish(struct composer *composer)
 {
-	struct undo_record *record = composer->record;
+	struct undo_record *record = &composer->record;
 	if (composer->error < 0)
 		return composer->error;
 	size_t end = undo_data_offset(record) + record->data_length;
-	memset((char *)record + end, 0, -end & 7);
+	memset(composer->place + end, 0, -end & 7);
 	record->length = (end + 7) & ~(size_t)7;
 	return rt_undo_log_append(&composer->undo->log, record);
 }
@@ -308,67 +315,48 @@ static int64_t read_at(int fd, char *data, uint64_t offset, uint64_t length)
 	return (int64_t)done;
 }
 
-static int64_t do_aside(struct aside *aside)
+static int64_t read_here(struct reading *reading)
 {
 	char own[32];
 	struct stat status;
 	/* A table of our own: only what is needed to find the file is copied. */
-	unsigned first = aside->directory >= 0 ? (unsigned)aside->directory + 1 : 0;
+	unsigned first = reading->directory >= 0 ? (unsigned)reading->directory + 1 : 0;
 	int64_t result = rt_syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_UNSHARE);
 	if (result < 0)
 		return result;
-	rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", aside->directory);
-	int fd = rt_sys_openat(aside->directory, aside->path != NULL ? aside->path : own,
+	rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", reading->directory);
+	int fd = rt_sys_openat(reading->directory, reading->path != NULL ? reading->path : own,
 			       O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return fd;
 	result = rt_sys_fstat(fd, &status);
 	if (result < 0 || !S_ISREG(status.st_mode))
 		return result < 0 ? result : -EINVAL;
-	if (aside->link != NULL) {
+	if (reading->link != NULL) {
 		rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", fd);
-		result = rt_syscall(SYS_readlink, own, aside->link, PATH_MAX - 1);
+		result = rt_syscall(SYS_readlink, own, reading->link, PATH_MAX - 1);
 		if (result < 0)
 			return result;
-		aside->link_length = result;
+		reading->link_length = result;
 	}
-	return read_at(fd, aside->data, aside->offset, aside->capacity);
+	return read_at(fd, reading->data, reading->offset, reading->capacity);
 }
 
-static void aside_thread(void *argument)
+static void read_alone(void *argument)
 {
-	struct aside *aside = argument;
-	/* At the thread's end the kernel clears the word and wakes who waits for it. */
-	rt_syscall(SYS_set_tid_address, &aside->running);
-	aside->result = do_aside(aside);
-	for (;;)
-		rt_syscall(SYS_exit, 0);
+	struct reading *reading = argument;
+	reading->result = read_here(reading);
 }
 
-/*
- * Reads a file by a thread with a descriptor table of its own. A descriptor opened in the program's
- * table would take a number that another thread might have got, and closing it would release
- * all POSIX locks that the process holds on the file.
- */
-static void read_aside(struct rt_undo *undo, struct aside *aside)
+/* Reads a file without a descriptor in the program's table. */
+static void read_aside(struct rt_undo *undo, struct reading *reading)
 {
-	uint64_t bus = 1UL << (SIGBUS - 1), mask;
-	aside->running = 1;
-	/* One that is sent is not for a thread that nobody knows. */
-	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &bus, &mask, sizeof(bus));
-	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-				undo->aside_stack + ASIDE_STACK, NULL, aside_thread, aside);
-	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
-	if (tid < 0) {
-		aside->result = tid;
-		return;
-	}
-	uint32_t running;
-	while ((running = __atomic_load_n(&aside->running, __ATOMIC_ACQUIRE)) != 0)
-		rt_syscall(SYS_futex, &aside->running, FUTEX_WAIT, running, NULL, NULL, 0);
+	int result = rt_run_aside(undo->aside_stack, ASIDE_STACK, RT_ASIDE_SHARE, read_alone, reading);
+	if (result < 0)
+		reading->result = result;
 	/* Not by that thread: the log may have been cut, and it has all signals blocked. */
-	if (aside->link_length > 0)
-		aside->link[aside->link_length] = '\0';
+	if (reading->link_length > 0)
+		reading->link[reading->link_length] = '\0';
 }
 
 /* ---- files ---- */
@@ -398,14 +386,14 @@ static int save_bytes(struct rt_undo *undo, int fd, const struct stat *status, u
 		return composer.error;
 	int64_t got = read_at(fd, data, start, end - start);
 	if (got == -EBADF || got == -EINVAL) { /* O_WRONLY, O_DIRECT */
-		struct aside aside = {.directory = fd, .data = data, .offset = start, .capacity = end - start};
-		read_aside(undo, &aside);
-		got = aside.result;
+		struct reading reading = {.directory = fd, .data = data, .offset = start, .capacity = end - start};
+		read_aside(undo, &reading);
+		got = reading.result;
 	}
 	if (got < 0)
 		return (int)got;
-	composer.record->offset = start;
-	composer.record->data_length = (uint64_t)got;
+	composer.record.offset = start;
+	composer.record.data_length = (uint64_t)got;
 	return finish(&composer);
 }
 
@@ -430,24 +418,28 @@ static int save_by_path(struct rt_undo *undo, const struct rt_undo_request *requ
 	rt_undo_log_room(&undo->log, 2 * apart + size - start, &composer.error);
 	if (composer.error < 0)
 		return composer.error;
-	char *data = (char *)composer.record + 2 * apart;
-	struct aside aside = {.directory = request->directory, .path = request->path,
-			      .link = string_place(&composer), .data = data, .offset = start, .capacity = size - start};
-	read_aside(undo, &aside);
-	if (aside.result < 0)
-		return (int)aside.result;
+	char *data = composer.place + 2 * apart;
+	struct reading reading = {.directory = request->directory,
+				  .path = request->path,
+				  .link = string_place(&composer),
+				  .data = data,
+				  .offset = start,
+				  .capacity = size - start};
+	read_aside(undo, &reading);
+	if (reading.result < 0)
+		return (int)reading.result;
 	take_string(&composer, (long)strlen(string_place(&composer)));
 	int result = finish(&composer);
 	seen->named = result == 0;
-	if (result < 0 || aside.result == 0)
+	if (result < 0 || reading.result == 0)
 		return result;
 	composer = compose(undo, UNDO_BYTES, status);
-	char *place = data_place(&composer, (uint64_t)aside.result);
+	char *place = data_place(&composer, (uint64_t)reading.result);
 	if (place == NULL)
 		return composer.error;
-	memmove(place, data, (size_t)aside.result);
-	composer.record->offset = start;
-	composer.record->data_length = (uint64_t)aside.result;
+	memmove(place, data, (size_t)reading.result);
+	composer.record.offset = start;
+	composer.record.data_length = (uint64_t)reading.result;
 	return finish(&composer);
 }
 
@@ -507,7 +499,7 @@ static int note_absent(struct rt_undo *undo, struct rt_undo_section *section, in
 	uint64_t parent = 0;
 	put_path(&composer, directory, path, &parent);
 	if (composer.error == 0)
-		composer.record->parent = parent;
+		composer.record.parent = parent;
 	section->makes = true;
 	return finish(&composer);
 }
@@ -548,8 +540,8 @@ static int before_link(struct rt_undo *undo, const struct rt_undo_request *reque
 	put_path(&composer, request->other_directory, request->other, &parent);
 	if (composer.error < 0)
 		return composer.error;
-	composer.record->parent = parent;
-	rt_links_note(old.st_dev, old.st_ino, (const char *)(composer.record + 1));
+	composer.record.parent = parent;
+	rt_links_note(old.st_dev, old.st_ino, path_in(&composer));
 	if (make_absolute(string_place(&composer), request->directory, request->path) > 0)
 		rt_links_note(old.st_dev, old.st_ino, string_place(&composer));
 	return finish(&composer);
@@ -563,19 +555,19 @@ static int read_removed(struct composer *composer, int directory, const char *pa
 		if (data == NULL)
 			return composer->error;
 		long length = rt_syscall(SYS_readlinkat, directory, path, data, PATH_MAX);
-		composer->record->data_length = length < 0 ? 0 : (uint64_t)length;
+		composer->record.data_length = length < 0 ? 0 : (uint64_t)length;
 		return length < 0 ? (int)length : 0;
 	}
 	if (!S_ISREG(status->st_mode) || size == 0)
 		return 0;
-	struct aside aside = {.directory = directory, .path = path, .data = data_place(composer, size),
-			      .capacity = size};
-	if (aside.data == NULL)
+	struct reading reading = {
+		.directory = directory, .path = path, .data = data_place(composer, size), .capacity = size};
+	if (reading.data == NULL)
 		return composer->error;
-	read_aside(composer->undo, &aside);
-	if (aside.result < 0)
-		return (int)aside.result;
-	composer->record->data_length = (uint64_t)aside.result;
+	read_aside(composer->undo, &reading);
+	if (reading.result < 0)
+		return (int)reading.result;
+	composer->record.data_length = (uint64_t)reading.result;
 	return 0;
 }
 
@@ -594,9 +586,9 @@ static int save_removed(struct rt_undo *undo, int directory, const char *path, c
 	put_path(&composer, directory, path, &parent);
 	if (composer.error < 0)
 		return composer.error;
-	composer.record->parent = parent;
+	composer.record.parent = parent;
 	if (!S_ISDIR(status->st_mode) && status->st_nlink > 1) {
-		composer.record->flags |= UNDO_LINKED;
+		composer.record.flags |= UNDO_LINKED;
 		put_other_name(&composer, status);
 	}
 	int result = read_removed(&composer, directory, path, status);
@@ -616,23 +608,23 @@ static int before_remove(struct rt_undo *undo, const struct rt_undo_request *req
 
 static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
 {
-	struct stat old, new;
+	struct stat old, taken;
 	uint64_t parent = 0, target_parent = 0;
 	unsigned flags = (unsigned)request->flags;
 	if (stat_path(request->directory, request->path, &old, AT_SYMLINK_NOFOLLOW) < 0)
 		return -ENOENT;
-	bool exists = stat_path(request->other_directory, request->other, &new, AT_SYMLINK_NOFOLLOW) == 0;
-	if (exists && ((flags & RENAME_NOREPLACE_FLAG) || (old.st_ino == new.st_ino && old.st_dev == new.st_dev)))
+	bool exists = stat_path(request->other_directory, request->other, &taken, AT_SYMLINK_NOFOLLOW) == 0;
+	if (exists && ((flags & RENAME_NOREPLACE_FLAG) || (old.st_ino == taken.st_ino && old.st_dev == taken.st_dev)))
 		return -ENOENT;
 	int result = exists && !(flags & RENAME_EXCHANGE_FLAG)
-			     ? save_removed(undo, request->other_directory, request->other, &new)
+			     ? save_removed(undo, request->other_directory, request->other, &taken)
 			     : 0;
 	if (result < 0)
 		return result;
 	look_up(undo, old.st_dev, old.st_ino)->named = false;
 	if (exists)
-		look_up(undo, new.st_dev, new.st_ino)->named = false;
-	if (S_ISDIR(old.st_mode) || (exists && S_ISDIR(new.st_mode))) {
+		look_up(undo, taken.st_dev, taken.st_ino)->named = false;
+	if (S_ISDIR(old.st_mode) || (exists && S_ISDIR(taken.st_mode))) {
 		forget_names(undo);
 		section->moves_directory = true;
 	}
@@ -641,13 +633,13 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 	put_path(&composer, request->other_directory, request->other, &target_parent);
 	if (composer.error < 0)
 		return composer.error;
-	composer.record->parent = parent;
-	composer.record->target_parent = target_parent;
+	composer.record.parent = parent;
+	composer.record.target_parent = target_parent;
 	if (old.st_nlink > 1 && !S_ISDIR(old.st_mode))
-		rt_links_note(old.st_dev, old.st_ino, undo_target(composer.record));
+		rt_links_note(old.st_dev, old.st_ino, path_in(&composer) + composer.record.path_length);
 	if (flags & RENAME_EXCHANGE_FLAG) {
-		composer.record->flags |= UNDO_EXCHANGED;
-		composer.record->size = exists ? new.st_ino : 0;
+		composer.record.flags |= UNDO_EXCHANGED;
+		composer.record.size = exists ? taken.st_ino : 0;
 	}
 	return finish(&composer);
 }
@@ -658,24 +650,15 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 static int save(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
 {
 	switch (request->change) {
-	case RT_UNDO_WRITE:
-		return save_overwritten(undo, request);
-	case RT_UNDO_CUT:
-		return save_cut(undo, request, request->length);
-	case RT_UNDO_SHIFT:
-		return save_cut(undo, request, (uint64_t)request->offset);
-	case RT_UNDO_CUT_PATH:
-		return save_cut_path(undo, request);
-	case RT_UNDO_OPEN:
-		return before_open(undo, section, request);
-	case RT_UNDO_MAKE:
-		return before_make(undo, section, request);
-	case RT_UNDO_LINK:
-		return before_link(undo, request);
-	case RT_UNDO_REMOVE:
-		return before_remove(undo, request);
-	case RT_UNDO_RENAME:
-		return before_rename(undo, section, request);
+	case RT_UNDO_WRITE: return save_overwritten(undo, request);
+	case RT_UNDO_CUT: return save_cut(undo, request, request->length);
+	case RT_UNDO_SHIFT: return save_cut(undo, request, (uint64_t)request->offset);
+	case RT_UNDO_CUT_PATH: return save_cut_path(undo, request);
+	case RT_UNDO_OPEN: return before_open(undo, section, request);
+	case RT_UNDO_MAKE: return before_make(undo, section, request);
+	case RT_UNDO_LINK: return before_link(undo, request);
+	case RT_UNDO_REMOVE: return before_remove(undo, request);
+	case RT_UNDO_RENAME: return before_rename(undo, section, request);
 	}
 	return -ENOENT;
 }
@@ -749,7 +732,8 @@ void rt_undo_save(struct rt_undo_section *section, const struct rt_undo_request 
 /* A file that was there and is open for writing now: what is appended to it since will be cut. */
 static void note_opened(struct rt_undo *undo, int fd, const struct stat *status)
 {
-	if (!S_ISREG(status->st_mode) || status->st_nlink == 0 || look_up(undo, status->st_dev, status->st_ino)->created)
+	if (!S_ISREG(status->st_mode) || status->st_nlink == 0 ||
+	    look_up(undo, status->st_dev, status->st_ino)->created)
 		return;
 	int result = name_file(undo, fd, status);
 	if (result < 0)
@@ -766,8 +750,8 @@ static void note_created(struct rt_undo *undo, int fd, int directory, const char
 	else
 		put_path(&composer, directory, path, &parent);
 	if (composer.error == 0)
-		composer.record->parent = fd >= 0 ? parent_of((char *)(composer.record + 1), composer.record->path_length - 1)
-						  : parent;
+		composer.record.parent =
+			fd >= 0 ? parent_of(path_in(&composer), composer.record.path_length - 1) : parent;
 	int result = finish(&composer);
 	if (result < 0)
 		tell_loss(undo, result);
@@ -817,7 +801,8 @@ struct rt_undo *rt_undo_start(struct engine *engine)
 		return NULL;
 	undo->aside_stack = stack;
 	undo->interval = 1;
-	int result = rt_undo_log_open(rt_root.directory, rt_store_persist_kind(engine->store), rt_hidden_floor(), &undo->log);
+	int result = rt_undo_log_open(rt_root.directory, rt_store_persist_kind(engine->store), rt_hidden_floor(),
+				      &undo->log);
 	if (result == 0) {
 		rt_hide_in_place(undo->log.files[0].fd);
 		rt_hide_in_place(undo->log.files[1].fd);

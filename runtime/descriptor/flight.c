@@ -11,12 +11,10 @@
  * A program with nothing in flight pays nothing; one that has pays for the copy at each checkpoint.
  */
 #include <limits.h>
-#include <linux/futex.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#include "arch/x86_64/context.h"
+#include "aside.h"
 #include "descriptor/table.h"
 #include "memory.h"
 #include "message.h"
@@ -166,36 +164,19 @@ static int capture_with_flights(struct descriptor_table *table, struct manifest_
 	return rt_descriptor_put_all(table, writer);
 }
 
-struct aside {
+struct flight_capture {
 	struct descriptor_table *table;
 	struct manifest_writer *writer;
 	int result;
-	uint32_t running; /* cleared by the kernel when the thread has ended */
 };
 
-static void aside_thread(void *argument)
+static void capture_alone(void *argument)
 {
-	struct aside *aside = argument;
-	rt_syscall(SYS_set_tid_address, &aside->running);
-	aside->result = capture_with_flights(aside->table, aside->writer);
+	struct flight_capture *capture = argument;
+	capture->result = capture_with_flights(capture->table, capture->writer);
 	/* Not left to the end of the thread, which comes later: a pipe whose last writer the program closes
 	 * must not seem to have another. */
 	rt_syscall(SYS_close_range, 0U, ~0U, 0U);
-	for (;;)
-		rt_syscall(SYS_exit, 0);
-}
-
-static int run_aside(struct aside *aside, char *stack)
-{
-	uint32_t running;
-	aside->running = 1;
-	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, stack + STACK_SIZE,
-				NULL, aside_thread, aside);
-	if (tid < 0)
-		return -ECANCELED;
-	while ((running = __atomic_load_n(&aside->running, __ATOMIC_ACQUIRE)) != 0)
-		rt_syscall(SYS_futex, &aside->running, FUTEX_WAIT, running, NULL, NULL, 0);
-	return aside->result;
 }
 
 /* The limit is the process's, not the table's. */
@@ -210,13 +191,14 @@ static bool lift_limit(struct rlimit *before)
 int rt_descriptor_capture_aside(struct descriptor_table *table, struct manifest_writer *writer)
 {
 	struct flights *flights = &table->flights;
-	struct aside aside = {.table = table, .writer = writer};
+	struct flight_capture capture = {.table = table, .writer = writer};
 	struct rlimit before;
 	if (flights->stack == NULL && (flights->stack = rt_memory_map(STACK_SIZE)) == NULL)
 		return -ENOMEM;
 	begin_flights(table);
 	bool lifted = lift_limit(&before);
-	int result = run_aside(&aside, flights->stack);
+	int result = rt_run_aside(flights->stack, STACK_SIZE, RT_ASIDE_COPY, capture_alone, &capture);
+	result = result < 0 ? -ECANCELED : capture.result;
 	if (lifted)
 		rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &before, NULL);
 	flights->aside = flights->walked = false;

@@ -3,11 +3,9 @@
  * the checkpoint that says how long they are.
  */
 #include <errno.h>
-#include <linux/futex.h>
-#include <sched.h>
 #include <string.h>
 
-#include "arch/x86_64/context.h"
+#include "aside.h"
 #include "descriptor/table.h"
 #include "memory.h"
 #include "sys.h"
@@ -19,7 +17,6 @@ struct sync {
 	struct descriptor_table *table;
 	int64_t now_ns; /* CLOCK_REALTIME when it began */
 	int result;
-	uint32_t running;
 };
 
 static bool is_written(const struct descriptor *descriptor)
@@ -62,12 +59,9 @@ static int sync_file(const struct descriptor_table *table, const struct descript
 	return error == -EINVAL || error == -EROFS ? 0 : error; /* a file system that has nothing to sync */
 }
 
-/* In a descriptor table of its own, where opening and closing disturbs nobody. */
-static void sync_thread(void *argument)
+static void sync_all(void *argument)
 {
 	struct sync *sync = argument;
-	/* At the thread's end the kernel clears the word and wakes who waits for it. */
-	rt_syscall(SYS_set_tid_address, &sync->running);
 	for (size_t i = 0; i < sync->table->count; i++) {
 		struct descriptor *descriptor = &sync->table->entries[i];
 		if (!needs_sync(descriptor))
@@ -81,8 +75,6 @@ static void sync_thread(void *argument)
 		descriptor->synced_ns = settled ? descriptor->changed_ns : 0;
 		descriptor->synced_size = descriptor->size;
 	}
-	for (;;)
-		rt_syscall(SYS_exit, 0);
 }
 
 int rt_descriptors_sync(struct descriptor_table *table)
@@ -94,15 +86,11 @@ int rt_descriptors_sync(struct descriptor_table *table)
 		return 0;
 	struct timespec now;
 	rt_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-	struct sync sync = {.table = table, .now_ns = now.tv_sec * 1000000000L + now.tv_nsec, .running = 1};
+	struct sync sync = {.table = table, .now_ns = now.tv_sec * 1000000000L + now.tv_nsec};
 	char *stack = rt_memory_map(STACK_BYTES);
 	if (stack == NULL)
 		return -ENOMEM;
-	int tid = rt_arch_spawn(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, stack + STACK_BYTES,
-				NULL, sync_thread, &sync);
-	uint32_t running;
-	while (tid >= 0 && (running = __atomic_load_n(&sync.running, __ATOMIC_ACQUIRE)) != 0)
-		rt_syscall(SYS_futex, &sync.running, FUTEX_WAIT, running, NULL, NULL, 0);
+	int result = rt_run_aside(stack, STACK_BYTES, RT_ASIDE_COPY, sync_all, &sync);
 	rt_memory_unmap(stack, STACK_BYTES);
-	return tid < 0 ? tid : sync.result;
+	return result < 0 ? result : sync.result;
 }

@@ -21,6 +21,7 @@ static int open_file(const char *directory, unsigned number, int lowest_fd)
 {
 	return rt_store_open_file(directory, number == 0 ? "undo0" : "undo1", O_RDWR | O_CREAT, lowest_fd);
 }
+
 static int open_one(const char *directory, unsigned number, int lowest_fd, struct persist_file *file)
 {
 	struct stat status;
@@ -158,7 +159,7 @@ int rt_undo_log_continue(struct undo_log *log, const struct manifest_undo *posit
 
 /* ---- writing ---- */
 
-struct undo_record *rt_undo_log_room(struct undo_log *log, size_t bytes, int *error)
+void *rt_undo_log_room(struct undo_log *log, size_t bytes, int *error)
 {
 	struct persist_file *file = &log->files[log->current];
 	uint64_t start = log->end[log->current];
@@ -172,16 +173,18 @@ struct undo_record *rt_undo_log_room(struct undo_log *log, size_t bytes, int *er
 	return *error < 0 ? NULL : rt_persist_address(file, start);
 }
 
-int rt_undo_log_append(struct undo_log *log, struct undo_record *record)
+int rt_undo_log_append(struct undo_log *log, const struct undo_record *record)
 {
 	struct persist_file *file = &log->files[log->current];
+	struct undo_record *place = rt_persist_address(file, log->end[log->current]);
 	size_t skipped = offsetof(struct undo_record, id);
 	int error = rt_fail(RT_FAIL_UNDO_APPEND);
 	if (error < 0)
 		return error;
-	record->id = log->id;
-	record->generation = log->generation[log->current];
-	record->checksum = rt_store_hash((const char *)record + skipped, record->length - skipped);
+	*place = *record;
+	place->id = log->id;
+	place->generation = log->generation[log->current];
+	place->checksum = rt_store_hash((const char *)place + skipped, record->length - skipped);
 	rt_persist_flush(file, log->end[log->current], record->length);
 	error = rt_fail(RT_FAIL_UNDO_DRAIN);
 	if (error == 0)
@@ -231,8 +234,7 @@ static bool is_absolute_path(const char *text, uint32_t length)
 static const struct undo_record *record_at(const struct undo_log *log, unsigned file, uint64_t offset)
 {
 	uint64_t size = log->files[file].size < UNDO_LOG_BYTES ? log->files[file].size : UNDO_LOG_BYTES;
-	if (offset % 8 != 0 || offset < FIRST_RECORD || offset > size ||
-	    size - offset < sizeof(struct undo_record))
+	if (offset % 8 != 0 || offset < FIRST_RECORD || offset > size || size - offset < sizeof(struct undo_record))
 		return NULL;
 	const struct undo_record *record = rt_persist_address(&log->files[file], offset);
 	size_t skipped = offsetof(struct undo_record, id), length = record->length;

@@ -57,20 +57,20 @@ enum undo_flag {
 
 /* Followed by path, target, both with terminator, padding to 8, the data, padding to 8. Paths are absolute. */
 struct undo_record {
-	uint64_t checksum;   /* XXH3_64bits of what follows, to the end of the record */
+	uint64_t checksum;       /* XXH3_64bits of what follows, to the end of the record */
 	uint64_t id, generation; /* those of the head */
-	uint64_t length;     /* bytes of all of it; a multiple of 8 */
-	uint32_t kind;       /* enum undo_kind */
-	uint32_t flags;      /* bits of enum undo_flag */
+	uint64_t length;         /* bytes of all of it; a multiple of 8 */
+	uint32_t kind;           /* enum undo_kind */
+	uint32_t flags;          /* bits of enum undo_flag */
 	uint64_t device, inode;
-	uint64_t parent;        /* inode of the directory `path` is in */
-	uint64_t target_parent; /* inode of the directory `target` is in */
-	uint64_t offset;        /* bytes */
-	uint64_t size;          /* bytes, see above */
-	uint64_t device_number; /* st_rdev of a device */
-	int64_t time_ns;        /* CLOCK_REALTIME_COARSE when it was made */
-	int64_t access_ns, modify_ns; /* st_atim, st_mtim */
-	uint32_t mode, user, group; /* st_mode, st_uid, st_gid */
+	uint64_t parent;                     /* inode of the directory `path` is in */
+	uint64_t target_parent;              /* inode of the directory `target` is in */
+	uint64_t offset;                     /* bytes */
+	uint64_t size;                       /* bytes, see above */
+	uint64_t device_number;              /* st_rdev of a device */
+	int64_t time_ns;                     /* CLOCK_REALTIME_COARSE when it was made */
+	int64_t access_ns, modify_ns;        /* st_atim, st_mtim */
+	uint32_t mode, user, group;          /* st_mode, st_uid, st_gid */
 	uint32_t path_length, target_length; /* with terminator; 0: none */
 	uint32_t zero;
 	uint64_t data_length; /* bytes */
@@ -102,12 +102,12 @@ int rt_undo_log_start_over(struct undo_log *log);
  * must be there is not, or is damaged. */
 int rt_undo_log_continue(struct undo_log *log, const struct manifest_undo *position);
 
-/* Room for a record of so many bytes at the end of the log, for the caller to fill. NULL and *error:
- * -EFBIG when the file would become too long, -ENOSPC. Asking again for more keeps what was filled in. */
-struct undo_record *rt_undo_log_room(struct undo_log *log, size_t bytes, int *error);
+/* Room for a record of so many bytes at the end of the log: the caller puts there what follows the struct. NULL and
+ * *error: -EFBIG when the file would become too long, -ENOSPC. Asking again for more keeps what was put there. */
+void *rt_undo_log_room(struct undo_log *log, size_t bytes, int *error);
 
-/* Seals the record that has been filled in there: durable when it returns 0. */
-int rt_undo_log_append(struct undo_log *log, struct undo_record *record);
+/* Puts the struct in front of it, and seals the record: durable when it returns 0. */
+int rt_undo_log_append(struct undo_log *log, const struct undo_record *record);
 
 /* A change could not be recorded. */
 void rt_undo_log_note_loss(struct undo_log *log);

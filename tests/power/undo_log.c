@@ -52,6 +52,11 @@ static size_t data_length(unsigned number)
 	return number % 5 == 0 ? 3000 + number * 100 : number % 7 * 8;
 }
 
+union filled {
+	struct undo_record record;
+	unsigned char bytes[BYTES_MAX];
+};
+
 static void fill_record(struct undo_record *record, unsigned number)
 {
 	*record = (struct undo_record){.kind = UNDO_BYTES, .inode = number, .path_length = 6};
@@ -63,10 +68,7 @@ static void fill_record(struct undo_record *record, unsigned number)
 
 static bool is_record(const struct undo_record *record, unsigned number)
 {
-	static union {
-		struct undo_record record;
-		unsigned char bytes[BYTES_MAX];
-	} expected;
+	static union filled expected;
 	memset(&expected, 0, sizeof(expected));
 	fill_record(&expected.record, number);
 	expected.record.id = record->id;
@@ -78,15 +80,19 @@ static bool is_record(const struct undo_record *record, unsigned number)
 static int append(struct undo_log *log, unsigned number)
 {
 	int error;
-	struct undo_record *record = rt_undo_log_room(log, BYTES_MAX, &error);
-	if (record == NULL)
+	static union filled filled;
+	unsigned char *place = rt_undo_log_room(log, BYTES_MAX, &error);
+	if (place == NULL)
 		return error;
 	/* Through the journal, which then has what the log stores there by itself. */
 	static const unsigned char zeros[BYTES_MAX];
 	world_write(recorder_world, (enum medium_file)(FILE_UNDO0 + log->current), log->end[log->current], zeros,
 		    BYTES_MAX);
-	fill_record(record, number);
-	return rt_undo_log_append(log, record);
+	memset(&filled, 0, sizeof(filled));
+	fill_record(&filled.record, number);
+	memcpy(place + sizeof(filled.record), filled.bytes + sizeof(filled.record),
+	       filled.record.length - sizeof(filled.record));
+	return rt_undo_log_append(log, &filled.record);
 }
 
 /* ---- recovery ---- */
@@ -109,8 +115,9 @@ static const char *recover(const struct log_image *image, uint64_t dice)
 {
 	struct undo_log log;
 	open_log(&log);
-	const char *difference = rt_undo_log_continue(&log, &image->position) < 0 ? "the log is not that of the checkpoint"
-										   : compare(&log, image, 0);
+	const char *difference = rt_undo_log_continue(&log, &image->position) < 0
+					 ? "the log is not that of the checkpoint"
+					 : compare(&log, image, 0);
 	if (difference == NULL && dice % 2) {
 		if (append(&log, image->end) < 0)
 			difference = "no record can be made";
@@ -232,8 +239,8 @@ int test_undo_log(const struct options *options)
 		states += walk.states;
 		if (difference == NULL)
 			continue;
-		printf("run %u, operation %zu of %zu, seed %lu: %s\n", run, walk.at, test.recording.count, options->seed,
-		       difference);
+		printf("run %u, operation %zu of %zu, seed %lu: %s\n", run, walk.at, test.recording.count,
+		       options->seed, difference);
 		return 1;
 	}
 	printf("(%lu states of the undo log, seed %lu)\n", states, options->seed);

@@ -38,14 +38,14 @@ static void tear_down(void)
 static int append(uint64_t number, size_t size)
 {
 	int error;
-	struct undo_record *record = rt_undo_log_room(&undo_log, sizeof(*record) + 16 + size + 8, &error);
-	if (record == NULL)
+	struct undo_record record = {.kind = UNDO_BYTES, .inode = number, .path_length = 6, .data_length = size};
+	char *place = rt_undo_log_room(&undo_log, sizeof(record) + 16 + size + 8, &error);
+	if (place == NULL)
 		return error;
-	*record = (struct undo_record){.kind = UNDO_BYTES, .inode = number, .path_length = 6, .data_length = size};
-	memcpy(record + 1, "/PATH", 6);
-	record->length = (undo_data_offset(record) + size + 7) & ~7UL;
-	memset((char *)record + undo_data_offset(record), (int)number, size);
-	return rt_undo_log_append(&undo_log, record);
+	memcpy(place + sizeof(record), "/PATH", 6);
+	record.length = (undo_data_offset(&record) + size + 7) & ~7UL;
+	memset(place + undo_data_offset(&record), (int)number, size);
+	return rt_undo_log_append(&undo_log, &record);
 }
 
 /* The numbers of the records from `position` on, as a string. */
@@ -171,23 +171,20 @@ Test(undo_log, hostile_lengths_are_refused)
 		for (int field = 0; field < 4; field++) {
 			int error;
 			uint64_t end = undo_log.end[0];
-			struct undo_record *record = rt_undo_log_room(&undo_log, 4096, &error);
-			memset(record, 0, 4096);
-			*record = (struct undo_record){.kind = UNDO_BYTES, .length = 256, .data_length = 8};
+			struct undo_record *place = rt_undo_log_room(&undo_log, 4096, &error);
+			struct undo_record record = {.kind = UNDO_BYTES, .length = 256, .data_length = 8};
+			memset(place, 0, 4096);
 			if (field == 1)
-				record->data_length = values[i] <= 8 ? 256 : values[i];
+				record.data_length = values[i] <= 8 ? 256 : values[i];
 			if (field == 2)
-				record->path_length = values[i] ? (uint32_t)values[i] | 1 : 200;
+				record.path_length = values[i] ? (uint32_t)values[i] | 1 : 200;
 			if (field == 3)
-				record->target_length = values[i] ? (uint32_t)values[i] | 1 : 200;
+				record.target_length = values[i] ? (uint32_t)values[i] | 1 : 200;
 			if (field >= 2)
-				memset(record + 1, 'x', 4096 - sizeof(*record));
-			if (field == 0) {
-				cr_assert_eq(rt_undo_log_append(&undo_log, record), 0);
-				record->length = values[i];
-			} else {
-				cr_assert_eq(rt_undo_log_append(&undo_log, record), 0);
-			}
+				memset(place + 1, 'x', 4096 - sizeof(*place));
+			cr_assert_eq(rt_undo_log_append(&undo_log, &record), 0);
+			if (field == 0)
+				place->length = values[i];
 			cr_assert_str_eq(numbers(&a), "", "field %d value %lx", field, values[i]);
 			undo_log.end[0] = end;
 		}

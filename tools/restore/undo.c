@@ -45,8 +45,8 @@ struct undoing {
 	struct undo_log log;
 	struct logged *records;
 	size_t count, capacity;
-	uint64_t run; /* which restore this is, from 1 */
-	bool renamed; /* a name has been changed since the last UNDO_UNDONE */
+	uint64_t run;    /* which restore this is, from 1 */
+	bool renamed;    /* a name has been changed since the last UNDO_UNDONE */
 	size_t *file_of; /* by record: the UNDO_FILE of an UNDO_BYTES, or NO_RECORD */
 	bool *changed;   /* by record: UNDO_FILE whose file has been written to */
 	bool durable;
@@ -63,8 +63,7 @@ struct place {
 
 /* ---- reading the log ---- */
 
-static void add_record(struct undoing *undoing, const struct undo_record *record, uint64_t generation,
-		       uint64_t offset)
+static void add_record(struct undoing *undoing, const struct undo_record *record, uint64_t generation, uint64_t offset)
 {
 	if (undoing->count == undoing->capacity) {
 		undoing->capacity = undoing->capacity ? 2 * undoing->capacity : 256;
@@ -330,12 +329,11 @@ static void make_other(const struct undo_record *record, int directory)
 static int note(struct undoing *undoing, const struct undo_record *contents)
 {
 	int error;
-	struct undo_record *record = rt_undo_log_room(&undoing->log, sizeof(*record), &error);
-	if (record == NULL)
+	struct undo_record record = *contents;
+	if (rt_undo_log_room(&undoing->log, sizeof(record), &error) == NULL)
 		return error;
-	*record = *contents;
-	record->length = sizeof(*record);
-	return rt_undo_log_append(&undoing->log, record);
+	record.length = sizeof(record);
+	return rt_undo_log_append(&undoing->log, &record);
 }
 
 /* The new inode number is in the log before the file has its name. */
@@ -423,7 +421,8 @@ static bool link_again(const struct undoing *undoing, const struct undo_record *
 	for (size_t i = 0; i < undoing->count; i++)
 		if (link_from(record, open_directory_of(undoing, i), place))
 			return true;
-	report("%s, removed since the checkpoint, had other names, which are not found: it comes back as a file of its own",
+	report("%s, removed since the checkpoint, had other names, which are not found: it comes back as a file of its "
+	       "own",
 	       undo_path(record));
 	return false;
 }
@@ -477,26 +476,13 @@ static void undo_one(struct undoing *undoing, size_t index)
 	if (record->kind != UNDO_BYTES && (record->kind != UNDO_FILE || undoing->fd_file != index))
 		close_file(undoing);
 	switch (record->kind) {
-	case UNDO_FILE:
-		undo_file(undoing, index);
-		break;
-	case UNDO_BYTES:
-		undo_bytes(undoing, index);
-		break;
-	case UNDO_ABSENT:
-		undo_absent(undoing, index);
-		break;
-	case UNDO_CREATED:
-		undo_created(undoing, record);
-		break;
-	case UNDO_REMOVED:
-		undo_removed(undoing, record);
-		break;
-	case UNDO_RENAMED:
-		undo_renamed(undoing, record);
-		break;
-	default:
-		break;
+	case UNDO_FILE: undo_file(undoing, index); break;
+	case UNDO_BYTES: undo_bytes(undoing, index); break;
+	case UNDO_ABSENT: undo_absent(undoing, index); break;
+	case UNDO_CREATED: undo_created(undoing, record); break;
+	case UNDO_REMOVED: undo_removed(undoing, record); break;
+	case UNDO_RENAMED: undo_renamed(undoing, record); break;
+	default: break;
 	}
 }
 
@@ -572,7 +558,8 @@ void undo_changes(const struct image *image, const char *directory, int lowest_f
 	struct undoing undoing = {.fd = -1, .durable = image->status.durability == STORE_DURABILITY_POWER};
 	if (image->undo.id == 0)
 		return;
-	int error = rt_undo_log_open(directory, undoing.durable ? PERSIST_SYNC : PERSIST_PROCESS, lowest_fd, &undoing.log);
+	int error =
+		rt_undo_log_open(directory, undoing.durable ? PERSIST_SYNC : PERSIST_PROCESS, lowest_fd, &undoing.log);
 	undoing.log.limit = UNDO_LOG_BYTES;
 	if (error == 0)
 		error = rt_undo_log_continue(&undoing.log, &image->undo);
