@@ -247,6 +247,10 @@ start_undisturbed()
 # is_protected_again N: after having stopped N times, or more: two files are not cut at once.
 is_protected_again()
 {
+	if has_ended; then
+		wait "$child"
+		fail "the program ended with $?"
+	fi
 	again=$(grep -c 'protected again' errors)
 	[ "$again" -ge "$1" ] && [ "$again" -eq "$(grep -c 'running unprotected' errors)" ]
 }
