@@ -36,11 +36,11 @@ COMMON := -std=gnu11 -D_GNU_SOURCE -DRESPCT_VERSION='"$(VERSION)"' -I. -Iruntime
 PRELOAD_FLAGS := $(COMMON) -fPIC -fvisibility=hidden -fno-stack-protector -fno-omit-frame-pointer \
 	-ftls-model=initial-exec -fno-plt -fno-strict-aliasing -fexceptions
 
-STORE_SOURCES := $(wildcard runtime/store/*.c) runtime/fail.c runtime/memory.c runtime/message.c runtime/manifest.c
+STORE_SOURCES := $(wildcard runtime/store/*.c) runtime/base/fail.c runtime/base/memory.c runtime/base/message.c runtime/manifest.c
 TRACK_SOURCES := $(wildcard runtime/track/*.c)
-RUNTIME_SOURCES := $(wildcard runtime/*.c runtime/capture/*.c runtime/descriptor/*.c runtime/store/*.c runtime/arch/x86_64/*.c) $(TRACK_SOURCES)
+RUNTIME_SOURCES := $(wildcard runtime/*.c runtime/*/*.c runtime/arch/x86_64/*.c)
 RUNTIME_ASSEMBLY := $(wildcard runtime/arch/x86_64/*.S)
-SHIM_SOURCES := $(wildcard shim/*.c)
+SHIM_SOURCES := $(wildcard shim/*.c shim/*/*.c)
 PRELOAD_OBJECTS := $(patsubst %.c,$(BUILD)/preload/%.o,$(RUNTIME_SOURCES) $(SHIM_SOURCES)) \
 	$(patsubst %.S,$(BUILD)/preload/%.o,$(RUNTIME_ASSEMBLY))
 
@@ -67,9 +67,9 @@ $(BUILD)/preload/%.o: %.S
 	$(CC) $(CFLAGS) $(PRELOAD_FLAGS) -MMD -MP -c $< -o $@
 
 # The allocator gets its memory and its locks from the runtime, not through the shim.
-$(BUILD)/jemalloc.a: $(JEMALLOC) shim/jemalloc.symbols
+$(BUILD)/jemalloc.a: $(JEMALLOC) shim/memory/jemalloc.symbols
 	@mkdir -p $(@D)
-	objcopy --redefine-syms=shim/jemalloc.symbols $< $@
+	objcopy --redefine-syms=shim/memory/jemalloc.symbols $< $@
 
 $(BUILD)/librespct.so: $(PRELOAD_OBJECTS) $(BUILD)/jemalloc.a shim/exports.map
 	$(CC) $(CFLAGS) -shared -Wl,-z,now -Wl,-z,relro -Wl,--build-id=sha1 -Wl,-Bsymbolic \

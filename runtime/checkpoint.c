@@ -11,18 +11,18 @@
 #include <string.h>
 
 #include "arch/x86_64/context.h"
-#include "bus.h"
+#include "life/bus.h"
 #include "engine.h"
-#include "fail.h"
+#include "base/fail.h"
 #include "layout.h"
-#include "memory.h"
-#include "message.h"
+#include "base/memory.h"
+#include "base/message.h"
 #include "respct.h"
-#include "start.h"
-#include "sys.h"
-#include "thread.h"
-#include "undo.h"
-#include "wait.h"
+#include "life/start.h"
+#include "base/sys.h"
+#include "threads/thread.h"
+#include "files/undo.h"
+#include "threads/wait.h"
 
 #define STACK_SIZE (512 * 1024)
 #define TLS_SIZE (64 * 1024)       /* room below the thread pointer, for stray accesses */

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 
-#include "crash.h"
-#include "hidden.h"
-#include "memory.h"
-#include "start.h"
-#include "sys.h"
-#include "thread.h"
-#include "undo.h"
+#include "life/crash.h"
+#include "base/hidden.h"
+#include "base/memory.h"
+#include "life/start.h"
+#include "base/sys.h"
+#include "threads/thread.h"
+#include "files/undo.h"
 
 #define MAX_STORE_DESCRIPTORS 16
 

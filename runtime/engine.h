@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "advice.h"
+#include "memory/advice.h"
 #include "descriptor/descriptor.h"
 #include "manifest.h"
-#include "region.h"
+#include "memory/region.h"
 #include "root.h"
 #include "store/store.h"
-#include "track.h"
+#include "track/track.h"
 
 #define PARKED_SAMPLES 1024
 

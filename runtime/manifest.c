@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "memory.h"
+#include "base/memory.h"
 
 #define FIRST_CAPACITY (64 * 1024)
 #define ALIGN8(x) (((x) + 7) & ~(size_t)7)

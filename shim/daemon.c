@@ -1,4 +1,4 @@
-/* How a program becomes a daemon; runtime/daemon.h has what comes of it. And how it locks itself up. */
+/* How a program becomes a daemon; runtime/life/daemon.h has what comes of it. And how it locks itself up. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -9,11 +9,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "daemon.h"
-#include "message.h"
+#include "life/daemon.h"
+#include "base/message.h"
 #include "next.h"
 #include "root.h"
-#include "start.h"
+#include "life/start.h"
 
 #define NAMESPACES                                                                                                   \
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | \

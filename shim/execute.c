@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#include "environment.h"
+#include "life/environment.h"
 #include "next.h"
-#include "start.h"
+#include "life/start.h"
 
 /* What a failed exec gives back. */
 static int come_back(int result, char *const given[], char *const used[])

@@ -6,11 +6,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "daemon.h"
+#include "life/daemon.h"
 #include "next.h"
-#include "start.h"
+#include "life/start.h"
 #include "system_call.h"
-#include "thread.h"
+#include "threads/thread.h"
 
 #define EXIT_STATUS(code) (((code)&0xff) << 8) /* as wait(2) encodes it */
 

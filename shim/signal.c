@@ -2,7 +2,7 @@
  * Signals: a program may block, catch or wait for all of them; the straggler signal is left out
  * of what it asks for. A handler it installs for that number is kept and called for signals that
  * are not the runtime's. Where it leaves a crash to its default, the runtime's handler stands in
- * (runtime/crash.h), and SIG_DFL is what the program sees.
+ * (runtime/life/crash.h), and SIG_DFL is what the program sees.
  */
 #include <errno.h>
 #include <poll.h>
@@ -11,11 +11,11 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 
-#include "bus.h"
-#include "crash.h"
+#include "life/bus.h"
+#include "life/crash.h"
 #include "mask.h"
 #include "next.h"
-#include "thread.h"
+#include "threads/thread.h"
 
 static int shadow_action(const struct sigaction *action, struct sigaction *old)
 {
@@ -41,7 +41,7 @@ static bool is_stand_in(const struct sigaction *action)
 /* Flags of the program's that the runtime's handler of SIGBUS sees to. */
 #define STAND_IN_FLAGS (SA_SIGINFO | (int)SA_RESETHAND)
 
-/* A handler of the program's for SIGBUS is called by the runtime's, which comes first (runtime/bus.h). */
+/* A handler of the program's for SIGBUS is called by the runtime's, which comes first (runtime/life/bus.h). */
 static bool is_bus_handler(int number, const struct sigaction *action)
 {
 	return number == SIGBUS && action != NULL && action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "heap.h"
+#include "shim/memory/heap.h"
 #include "next.h"
 #include "root.h"
 

@@ -12,7 +12,8 @@ E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_states damage_runner memcached memca
 
 # What unit tests are about; each takes from it what it needs.
 UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard runtime/descriptor/*.c) \
-	runtime/arch/x86_64/processor.c runtime/build_id.c runtime/region.c $(TRACK_SOURCES) runtime/hidden.c runtime/aside.c $(wildcard tools/restore/descriptors/*.c) $(wildcard tools/common/*.c) \
+	runtime/arch/x86_64/processor.c runtime/files/build_id.c runtime/memory/region.c $(TRACK_SOURCES) \
+	runtime/base/hidden.c runtime/base/aside.c $(wildcard tools/restore/descriptors/*.c tools/common/*.c) \
 	tools/respct/crash/plan.c tools/respct/crash/xml.c)
 
 -include $(UNIT_OBJECTS:.o=.d)

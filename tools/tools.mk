@@ -2,8 +2,8 @@
 
 TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
 RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) tools/common/report.c \
-	runtime/build_id.c tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
-	$(filter-out tools/restore/restorer.c,$(wildcard tools/restore/*.c tools/restore/descriptors/*.c))) $(BUILD)/tool/tools/restore/blob.o
+	runtime/files/build_id.c tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
+	$(filter-out tools/restore/restorer/restorer.c,$(wildcard tools/restore/*.c tools/restore/*/*.c))) $(BUILD)/tool/tools/restore/restorer/blob.o
 RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) $(wildcard tools/common/*.c) \
 	$(wildcard tools/respct/*.c tools/respct/crash/*.c))
 
@@ -19,18 +19,18 @@ $(BUILD)/tool/%.o: %.c
 RESTORER_FLAGS := $(COMMON) -O2 -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns -mno-sse
 
-$(BUILD)/restorer.elf: tools/restore/restorer.c tools/restore/restorer_entry.S tools/restore/restorer.lds \
-		tools/restore/plan.h runtime/fail.h runtime/resume.h runtime/manifest.h runtime/arch/x86_64/context.h
+$(BUILD)/restorer.elf: tools/restore/restorer/restorer.c tools/restore/restorer/restorer_entry.S tools/restore/restorer/restorer.lds \
+		tools/restore/restorer/plan.h runtime/base/fail.h runtime/life/resume.h runtime/manifest.h runtime/arch/x86_64/context.h
 	@mkdir -p $(@D)
-	$(CC) $(RESTORER_FLAGS) -nostdlib -static-pie -Wl,--no-dynamic-linker -Wl,-T,tools/restore/restorer.lds \
+	$(CC) $(RESTORER_FLAGS) -nostdlib -static-pie -Wl,--no-dynamic-linker -Wl,-T,tools/restore/restorer/restorer.lds \
 		-Wl,--build-id=none -Wl,-z,norelro -Wl,--no-warn-rwx-segments -o $@ \
-		tools/restore/restorer_entry.S tools/restore/restorer.c
+		tools/restore/restorer/restorer_entry.S tools/restore/restorer/restorer.c
 	@if readelf -r $@ | grep -q R_X86_64; then echo "$@: has relocations" >&2; rm $@; exit 1; fi
 
 $(BUILD)/restorer.bin: $(BUILD)/restorer.elf
 	objcopy -O binary -j .text $< $@
 
-$(BUILD)/tool/tools/restore/blob.o: tools/restore/blob.S $(BUILD)/restorer.bin
+$(BUILD)/tool/tools/restore/restorer/blob.o: tools/restore/restorer/blob.S $(BUILD)/restorer.bin
 	@mkdir -p $(@D)
 	$(CC) -DRESTORER_BLOB='"$(BUILD)/restorer.bin"' -c $< -o $@
 

@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "engine.h"
-#include "memory.h"
-#include "parse.h"
-#include "sys.h"
+#include "base/memory.h"
+#include "base/parse.h"
+#include "base/sys.h"
 
 #define FIRST_ADVICE 256
 #define LINE_SIZE 8192

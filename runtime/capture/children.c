@@ -8,8 +8,8 @@
 
 #include "descriptor/table.h"
 #include "engine.h"
-#include "message.h"
-#include "sys.h"
+#include "base/message.h"
+#include "base/sys.h"
 
 #define CHILDREN_BUFFER 4096
 

@@ -15,11 +15,11 @@
 
 #include "capture/status.h"
 #include "engine.h"
-#include "memory.h"
-#include "message.h"
-#include "parse.h"
-#include "sys.h"
-#include "thread.h"
+#include "base/memory.h"
+#include "base/message.h"
+#include "base/parse.h"
+#include "base/sys.h"
+#include "threads/thread.h"
 
 #define MAX_GROUPS 1024
 #define CAPABILITIES 64

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "engine.h"
-#include "sys.h"
+#include "base/sys.h"
 
 #define SAVED_LIMIT (1UL << 20) /* bytes, of all mappings together */
 

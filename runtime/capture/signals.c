@@ -20,12 +20,12 @@
 #include "capture/status.h"
 #include "descriptor/table.h"
 #include "engine.h"
-#include "memory.h"
-#include "message.h"
-#include "parse.h"
-#include "sys.h"
-#include "thread.h"
-#include "wait.h"
+#include "base/memory.h"
+#include "base/message.h"
+#include "base/parse.h"
+#include "base/sys.h"
+#include "threads/thread.h"
+#include "threads/wait.h"
 
 #define BIT(number) (1UL << ((number)-1))
 #define LEFT_ALONE                                                                                                  \

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "sys.h"
+#include "base/sys.h"
 
 int rt_status_read(int fd, char *text, size_t size)
 {

@@ -16,9 +16,9 @@
 #include <time.h>
 
 #include "engine.h"
-#include "memory.h"
-#include "sys.h"
-#include "wait.h"
+#include "base/memory.h"
+#include "base/sys.h"
+#include "threads/wait.h"
 
 #define NS_PER_S 1000000000L
 #define FIRST_TIMERS 512

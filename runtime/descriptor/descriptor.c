@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 
 #include "descriptor/table.h"
-#include "memory.h"
-#include "message.h"
+#include "base/memory.h"
+#include "base/message.h"
 
 #define DIRECTORY_BUFFER (32 * 1024)
 #define NAMES_REFRESHED 16 /* names read again by each prepare: a renamed parent shows nowhere else */

@@ -11,7 +11,7 @@
 #include <sys/timerfd.h>
 
 #include "descriptor/table.h"
-#include "message.h"
+#include "base/message.h"
 
 #define INFO_CHUNK (16 * 1024)
 #define NANOSECONDS 1000000000L

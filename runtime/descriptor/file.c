@@ -12,8 +12,8 @@
 #include <sys/sysmacros.h>
 
 #include "descriptor/table.h"
-#include "message.h"
-#include "region.h"
+#include "base/message.h"
+#include "memory/region.h"
 
 #define CONTENTS_LIMIT (1024 * 1024)
 #define CONTENTS_CHUNK (64 * 1024)

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "aside.h"
+#include "base/aside.h"
 #include "descriptor/table.h"
-#include "memory.h"
-#include "message.h"
+#include "base/memory.h"
+#include "base/message.h"
 
 #define STACK_SIZE (128 * 1024)
 

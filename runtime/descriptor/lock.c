@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "descriptor/table.h"
-#include "message.h"
+#include "base/message.h"
 
 /* In the image: a restored program has locked before. */
 static uint32_t program_locks;

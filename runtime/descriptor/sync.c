@@ -5,10 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "aside.h"
+#include "base/aside.h"
 #include "descriptor/table.h"
-#include "memory.h"
-#include "sys.h"
+#include "base/memory.h"
+#include "base/sys.h"
 
 #define STACK_BYTES (32 * 1024)
 #define TIMES_ARE_COARSE_NS 20000000 /* a write so soon after another one may leave no trace in st_ctim */

@@ -17,7 +17,7 @@
 #include <time.h>
 
 #include "descriptor/descriptor.h"
-#include "sys.h"
+#include "base/sys.h"
 
 #define RT_IPPROTO_MPTCP 262
 #ifndef SO_BUF_LOCK

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "internal.h"
-#include "memory.h"
+#include "base/memory.h"
 
 #define ENTRIES_AT_FIRST 4096
 

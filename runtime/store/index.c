@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "internal.h"
-#include "memory.h"
+#include "base/memory.h"
 
 #define CHUNKS_PER_SLAB 32
 

@@ -11,12 +11,12 @@
 #ifndef RT_STORE_INTERNAL_H
 #define RT_STORE_INTERNAL_H
 
-#include "fail.h"
+#include "base/fail.h"
 #include "format.h"
-#include "message.h"
+#include "base/message.h"
 #include "persist.h"
 #include "store.h"
-#include "sys.h"
+#include "base/sys.h"
 
 #define SLOT_HOME UINT32_MAX  /* not in the log: at home */
 #define ENTRY_NONE UINT32_MAX /* has no chunk of home yet */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "internal.h"
-#include "memory.h"
+#include "base/memory.h"
 
 #define LOG_BYTES_MAX ((uint64_t)SLOT_HOME << RT_PAGE_SHIFT)
 

@@ -10,9 +10,9 @@
 #include <sys/resource.h>
 #include <sys/vfs.h>
 
-#include "fail.h"
-#include "memory.h"
-#include "sys.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "base/sys.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */

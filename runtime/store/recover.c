@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "internal.h"
-#include "memory.h"
+#include "base/memory.h"
 
 #define ROWS_PER_READ (TAIL_PIECE_BYTES / sizeof(struct page_row))
 #define DROPS_PER_READ (TAIL_PIECE_BYTES / sizeof(struct drop_row))

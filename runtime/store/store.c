@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "internal.h"
-#include "memory.h"
+#include "base/memory.h"
 
 #define READ_ATTEMPTS 5
 

@@ -2,7 +2,7 @@
 #ifndef RT_TRACK_BACKEND_H
 #define RT_TRACK_BACKEND_H
 
-#include "../track.h"
+#include "track/track.h"
 
 #define SCAN_VECTOR 4096 /* page_region or pagemap entries read at once */
 #define MAX_MOVED 256    /* ranges moved between two stops that are remembered one by one */

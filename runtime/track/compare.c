@@ -5,7 +5,7 @@
  */
 #include "backend.h"
 
-#include "uapi.h"
+#include "base/uapi.h"
 
 static bool is_written(const struct rt_tracker *tracker, uint64_t entry, uint64_t page)
 {

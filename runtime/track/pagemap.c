@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "sys.h"
-#include "uapi.h"
+#include "base/sys.h"
+#include "base/uapi.h"
 
 /* The kernel's ABI: Documentation/admin-guide/mm/pagemap.rst. */
 #define ENTRY_SOFT_DIRTY (1UL << 55)

@@ -5,9 +5,9 @@
 #include <errno.h>
 
 #include "backend.h"
-#include "memory.h"
-#include "sys.h"
-#include "uapi.h"
+#include "base/memory.h"
+#include "base/sys.h"
+#include "base/uapi.h"
 
 #define TEST_PAGES 8
 

@@ -19,8 +19,8 @@
 
 #include <errno.h>
 
-#include "sys.h"
-#include "uapi.h"
+#include "base/sys.h"
+#include "base/uapi.h"
 
 static int open_clear_refs(void)
 {

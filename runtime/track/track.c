@@ -4,9 +4,9 @@
 #include <sys/sysinfo.h>
 
 #include "backend.h"
-#include "memory.h"
-#include "sys.h"
-#include "uapi.h"
+#include "base/memory.h"
+#include "base/sys.h"
+#include "base/uapi.h"
 
 #define RESIDENCY_PAGES 4096 /* pages asked for per mincore() */
 

@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "memory.h"
-#include "sys.h"
-#include "uapi.h"
+#include "base/memory.h"
+#include "base/sys.h"
+#include "base/uapi.h"
 
 static struct page_region *ranges_of(struct rt_tracker *tracker)
 {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Faults while a program runs, or while it is restored: faults.sh TEST [UID].
 #
-# TEST is a group of fail points, the part of their names before the dot (runtime/fail.h): each point of it is
+# TEST is a group of fail points, the part of their names before the dot (runtime/base/fail.h): each point of it is
 # gone to, with every action. Or one of the test_ functions below: what can go wrong with a store, for real.
 # The program is helpers/fault_worker, which checks itself. With UID, as that user. Exit status: 0 passed,
 # 1 failed (the last line says why), 77 cannot run here.

@@ -14,7 +14,8 @@ FUZZ_CC ?= clang
 FUZZ_CHECKS := -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= manifest store undo crash
-FUZZ_CODE := $(sort $(filter-out tools/common/report.c $(addprefix tools/restore/,main.c process.c session.c directory.c blob.c), \
+FUZZ_CODE := $(sort $(filter-out tools/common/report.c $(addprefix tools/restore/,main.c process/process.c \
+		process/session.c files/directory.c restorer/blob.c), \
 	$(patsubst $(BUILD)/tool/%.o,%.c,$(RESTORE_OBJECTS))) $(TRACK_SOURCES) \
 	$(addprefix tools/respct/,record.c show.c place.c backtrace.c))
 
@@ -35,7 +36,7 @@ $(FUZZ)/$(1)/code.o: $(patsubst %.c,$(FUZZ)/$(1)/%.o,$(FUZZ_CODE))
 	objcopy --rename-section .data=tool_data --rename-section .bss=tool_bss $$@
 
 $(FUZZ)/$(1)/fuzz_%: $(FUZZ)/$(1)/tests/fuzz/fuzz_%.o $(patsubst %,$(FUZZ)/$(1)/tests/fuzz/%.o,sandbox seal $(6)) \
-		$(FUZZ)/$(1)/code.o $(BUILD)/tool/tools/restore/blob.o
+		$(FUZZ)/$(1)/code.o $(BUILD)/tool/tools/restore/restorer/blob.o
 	$(2) $(5) $(FUZZ_CHECKS) -o $$@ $$^ $(LIBDW) -ldl
 
 -include $$(wildcard $(FUZZ)/$(1)/*/*.d $(FUZZ)/$(1)/*/*/*.d $(FUZZ)/$(1)/*/*/*/*.d)

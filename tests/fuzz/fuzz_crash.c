@@ -1,4 +1,4 @@
-/* The record of a crash (runtime/crash.h): an input is the file `crash` of a store. It is read, put into words,
+/* The record of a crash (runtime/life/crash.h): an input is the file `crash` of a store. It is read, put into words,
  * and unwound. */
 #include <sys/stat.h>
 

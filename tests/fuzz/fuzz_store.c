@@ -17,7 +17,7 @@
 #include "seal.h"
 #include "tools/respct/commands.h"
 #include "tools/restore/image.h"
-#include "tools/restore/undo.h"
+#include "tools/restore/files/undo.h"
 
 #define OFFSET_LIMIT (1UL << 46)
 #define FAIL(...) (fprintf(stderr, __VA_ARGS__), abort())

@@ -14,7 +14,7 @@
 #include "runtime/store/undo_log.h"
 #include "sandbox.h"
 #include "seal.h"
-#include "tools/restore/undo.h"
+#include "tools/restore/files/undo.h"
 
 #define FILE_LIMIT (256UL << 10)
 

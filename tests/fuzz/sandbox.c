@@ -176,7 +176,7 @@ uint64_t sandbox_inode(uint64_t inode)
 	return inode - SANDBOX_INODE < SANDBOX_FILES ? inodes[inode - SANDBOX_INODE] : inode;
 }
 
-/* The head of the runtime's memory (runtime/memory.c) after sandbox_keep(), and where free memory begins. */
+/* The head of the runtime's memory (runtime/base/memory.c) after sandbox_keep(), and where free memory begins. */
 static uint64_t kept_header[2];
 static uint64_t kept;
 

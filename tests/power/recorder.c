@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/memory.h"
+#include "runtime/base/memory.h"
 #include "runtime/store/internal.h"
 
 #define FIRST_FD 100000 /* no descriptor of the test's */

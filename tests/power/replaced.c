@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "runtime/memory.h"
+#include "runtime/base/memory.h"
 #include "runtime/store/internal.h"
 #include "states.h"
 

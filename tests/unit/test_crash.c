@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fail.h"
+#include "runtime/base/fail.h"
 #include "respct/crash/crash.h"
 
 #define KILLS 4000

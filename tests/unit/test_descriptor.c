@@ -1,4 +1,4 @@
-/* Files, directories, devices, pipes, terminals: runtime/descriptor_file.c and its restore. */
+/* Files, directories, devices, pipes, terminals: runtime/descriptor/file.c and its restore. */
 #include "descriptor_harness.h"
 
 #include <linux/filter.h>

@@ -1,4 +1,4 @@
-/* eventfd, timerfd, signalfd, inotify, epoll: runtime/descriptor_event.c and its restore. */
+/* eventfd, timerfd, signalfd, inotify, epoll: runtime/descriptor/event.c and its restore. */
 #include "descriptor_harness.h"
 
 #include <poll.h>

@@ -1,4 +1,4 @@
-/* Sockets and socket pairs: runtime/descriptor_socket.c, descriptor_pair.c and their restore. */
+/* Sockets and socket pairs: runtime/descriptor/socket.c, descriptor_pair.c and their restore. */
 #include "descriptor_harness.h"
 
 #include <arpa/inet.h>

@@ -1,8 +1,8 @@
-/* runtime/fail.c: reading a setting, and what happens when a point is reached. */
+/* runtime/base/fail.c: reading a setting, and what happens when a point is reached. */
 #include <criterion/criterion.h>
 #include <errno.h>
 
-#include "runtime/fail.h"
+#include "runtime/base/fail.h"
 
 static int parse(const char *text)
 {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Not in the library of the tests: those of the descriptors hide what they like. */
-#include "runtime/hidden.h"
+#include "runtime/base/hidden.h"
 
 #include "random.h"
 

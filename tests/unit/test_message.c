@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/message.h"
+#include "runtime/base/message.h"
 #include "random.h"
 
 #define ROUNDS 20000

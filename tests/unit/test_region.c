@@ -21,10 +21,10 @@
 #include <unistd.h>
 
 #include "runtime/layout.h"
-#include "runtime/memory.h"
-#include "runtime/region.h"
-#include "runtime/sys.h"
-#include "runtime/uapi.h"
+#include "runtime/base/memory.h"
+#include "runtime/memory/region.h"
+#include "runtime/base/sys.h"
+#include "runtime/base/uapi.h"
 #include "random.h"
 
 #define ARENA 0x150000000000UL /* where the tests map; nothing else is there */

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "runtime/fail.h"
+#include "runtime/base/fail.h"
 #include "test_store_model.h"
 
 /* Seeds must not be 0. */

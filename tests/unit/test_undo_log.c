@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "runtime/store/undo_log.h"
-#include "runtime/sys.h"
+#include "runtime/base/sys.h"
 
 static char directory[64];
 static struct undo_log undo_log;

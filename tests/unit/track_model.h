@@ -23,11 +23,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/memory.h"
-#include "runtime/region.h"
-#include "runtime/sys.h"
-#include "runtime/track.h"
-#include "runtime/uapi.h"
+#include "runtime/base/memory.h"
+#include "runtime/memory/region.h"
+#include "runtime/base/sys.h"
+#include "runtime/track/track.h"
+#include "runtime/base/uapi.h"
 #include "random.h"
 
 #define PAGE 4096UL

@@ -1,4 +1,4 @@
-/* The record of a crash in a store, as runtime/crash.h describes it; every length in it is checked. */
+/* The record of a crash in a store, as runtime/life/crash.h describes it; every length in it is checked. */
 #ifndef TOOLS_CRASH_RECORD_H
 #define TOOLS_CRASH_RECORD_H
 
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/procfs.h>
 
-#include "crash.h"
+#include "life/crash.h"
 
 /* Part of a file that was mapped. */
 struct crash_file {

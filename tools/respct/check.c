@@ -14,9 +14,9 @@
 
 #include "commands.h"
 #include "common/report.h"
-#include "message.h"
+#include "base/message.h"
 #include "store/persist.h"
-#include "track.h"
+#include "track/track.h"
 
 static bool check_tracking(void)
 {

@@ -19,7 +19,7 @@
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
-#include "message.h"
+#include "base/message.h"
 
 #define NS_PER_S 1000000000L
 

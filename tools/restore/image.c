@@ -11,7 +11,7 @@
 #include "common/report.h"
 #include "descriptor/descriptor.h"
 #include "layout.h"
-#include "sys.h"
+#include "base/sys.h"
 
 #define PATH_LIMIT 4096
 #define DESCRIPTOR_LIMIT (1 << 30)

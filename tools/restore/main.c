@@ -16,21 +16,21 @@
 #include <unistd.h>
 
 #include "arch/x86_64/processor.h"
-#include "build_plan.h"
+#include "restore/restorer/build_plan.h"
 #include "common/crash_record.h"
-#include "clocks.h"
+#include "restore/process/clocks.h"
 #include "common/processor.h"
 #include "common/report.h"
 #include "restore/descriptors/descriptors.h"
-#include "directory.h"
-#include "fail.h"
-#include "file_bytes.h"
+#include "restore/files/directory.h"
+#include "base/fail.h"
+#include "restore/files/file_bytes.h"
 #include "image.h"
-#include "process.h"
-#include "undo.h"
-#include "session.h"
-#include "shared.h"
-#include "track.h"
+#include "restore/process/process.h"
+#include "restore/files/undo.h"
+#include "restore/process/session.h"
+#include "restore/files/shared.h"
+#include "track/track.h"
 
 #define TEST_PROCESSOR "RESPCT_TEST_PROCESSOR_WITHOUT" /* pretends that this feature is missing */
 #define OWN_DESCRIPTORS 4096                           /* room for the tool's own, above the program's */
@@ -167,7 +167,8 @@ static void set_fail_point(void)
 	if (value == NULL || value[0] == '\0')
 		return;
 	if (rt_fail_parse(value, &fail) < 0)
-		refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/fail.h has them", RT_FAIL_VARIABLE, value);
+		refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/base/fail.h has them", RT_FAIL_VARIABLE,
+		       value);
 	rt_fail_settings = &fail;
 }
 

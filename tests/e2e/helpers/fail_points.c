@@ -1,7 +1,7 @@
-/* Lists the fail points of runtime/fail.h: name, effect of an error. */
+/* Lists the fail points of runtime/base/fail.h: name, effect of an error. */
 #include <stdio.h>
 
-#include "runtime/fail.h"
+#include "runtime/base/fail.h"
 
 int main(void)
 {

@@ -15,7 +15,7 @@
 #include "common/children.h"
 #include "common/report.h"
 #include "crash.h"
-#include "fail.h"
+#include "base/fail.h"
 
 #define DEFAULT_TIMEOUT_S 120
 #define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */

@@ -1,6 +1,6 @@
 /*
  * Shared memory that has been made again and that descriptors may lead to: a registry, filled by
- * tools/restore/shared.c before the descriptors are restored.
+ * tools/restore/files/shared.c before the descriptors are restored.
  */
 #ifndef RESTORE_DESCRIPTORS_OBJECT_H
 #define RESTORE_DESCRIPTORS_OBJECT_H

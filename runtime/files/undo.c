@@ -1,0 +1,881 @@
+/*
+ * Saving how files were; see undo.h. All state is in the runtime's memory, under one lock, which is
+ * only held with all signals blocked: nobody is ever captured holding it or waiting for it.
+ *
+ * Raw system calls only, and little stack: paths and contents go straight into the log.
+ */
+#include "undo.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/aside.h"
+#include "engine.h"
+#include "base/hidden.h"
+#include "links.h"
+#include "base/memory.h"
+#include "base/message.h"
+#include "respct.h"
+#include "store/undo_log.h"
+#include "base/sys.h"
+#include "threads/thread.h"
+
+#define SEEN_FILES 4096 /* a power of two */
+#define SEEN_PROBES 8
+#define WORTH_A_CHECKPOINT (16UL << 20) /* bytes in the log: the next checkpoint is not waited for */
+#define ASIDE_STACK (32 * 1024)
+
+/* A file that has been met since the last stop. */
+struct seen {
+	uint64_t device, inode;
+	uint32_t interval;
+	bool named;   /* the log has its UNDO_FILE */
+	bool created; /* it did not exist at the stop: its contents need not be saved */
+};
+
+/* Reading a file by a thread of its own; see read_aside(). */
+struct reading {
+	int directory;
+	const char *path;
+	char *link; /* PATH_MAX bytes for where the path leads, or NULL */
+	int64_t link_length;
+	char *data;
+	uint64_t offset, capacity;
+	int64_t result; /* bytes read, or -errno */
+};
+
+struct rt_undo {
+	uint32_t lock;     /* futex: 0 free, 1 held, 2 held and waited for */
+	bool active;       /* there is a state to come back to */
+	bool asked;        /* for a checkpoint, since the last stop */
+	bool told;         /* that a change cannot be undone */
+	uint32_t interval; /* counts the stops captured */
+	struct undo_log log;
+	struct manifest_undo captured;
+	char *aside_stack;
+	struct seen seen[SEEN_FILES];
+};
+
+/* ---- lock and section ---- */
+
+static void lock(struct rt_undo *undo)
+{
+	uint32_t state = 0;
+	if (__atomic_compare_exchange_n(&undo->lock, &state, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return;
+	while (__atomic_exchange_n(&undo->lock, 2, __ATOMIC_ACQUIRE) != 0)
+		rt_syscall(SYS_futex, &undo->lock, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+}
+
+static void unlock(struct rt_undo *undo)
+{
+	if (__atomic_exchange_n(&undo->lock, 0, __ATOMIC_RELEASE) == 2)
+		rt_syscall(SYS_futex, &undo->lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* The engine may be another one, after a restore, until signals are blocked. */
+static struct rt_undo *begin(struct rt_undo_section *section)
+{
+	/* SIGBUS tells that the log has been cut short: see bus.h. */
+	uint64_t all = ~(1UL << (SIGBUS - 1));
+	if (!rt_is_protected())
+		return NULL;
+	rt_local.saving = true;
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &section->mask, sizeof(all));
+	section->open = true;
+	struct rt_undo *undo = rt_root.engine->undo;
+	return undo != NULL && undo->active ? undo : NULL;
+}
+
+void rt_undo_end(struct rt_undo_section *section)
+{
+	if (!section->open)
+		return;
+	section->open = false;
+	if (section->moves_directory)
+		rt_descriptors_note_directory_renamed();
+	/* A SIGBUS that comes between the two would be taken for the program's own. */
+	uint64_t all = ~0UL;
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, NULL, sizeof(all));
+	rt_local.saving = false;
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &section->mask, NULL, sizeof(section->mask));
+}
+
+/* ---- what has been met since the stop ---- */
+
+static struct seen *look_up(struct rt_undo *undo, uint64_t device, uint64_t inode)
+{
+	uint64_t hash = (inode ^ (device << 32)) * 0x9e3779b97f4a7c15UL;
+	struct seen *place = NULL;
+	for (unsigned i = 0; i < SEEN_PROBES; i++) {
+		struct seen *entry = &undo->seen[((hash >> 40) + i) % SEEN_FILES];
+		bool current = entry->interval == undo->interval;
+		if (current && entry->device == device && entry->inode == inode)
+			return entry;
+		if (place == NULL || (!current && place->interval == undo->interval))
+			place = entry;
+	}
+	*place = (struct seen){.device = device, .inode = inode, .interval = undo->interval};
+	return place;
+}
+
+static bool is_new(struct rt_undo *undo, const struct stat *status)
+{
+	return look_up(undo, status->st_dev, status->st_ino)->created;
+}
+
+/* A directory has another name: so have all files in it. */
+static void forget_names(struct rt_undo *undo)
+{
+	for (unsigned i = 0; i < SEEN_FILES; i++)
+		undo->seen[i].named = false;
+}
+
+/* ---- composing a record at the end of the log ---- */
+
+/* The log may be cut short meanwhile, and what is there reads as zeros then. So nothing is read back that leads
+ * anywhere: the record's own copy is here, and is put in front of the rest at the end. */
+struct composer {
+	struct rt_undo *undo;
+	char *place; /* in the log */
+	struct undo_record record;
+	size_t used; /* bytes of header and paths */
+	int error;
+};
+
+static int64_t to_ns(struct timespec time)
+{
+	return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
+static struct composer compose(struct rt_undo *undo, enum undo_kind kind, const struct stat *status)
+{
+	struct composer composer = {.undo = undo, .used = sizeof(struct undo_record)};
+	struct timespec now = {0};
+	composer.place = rt_undo_log_room(&undo->log, sizeof(struct undo_record) + 2 * PATH_MAX, &composer.error);
+	if (composer.place == NULL)
+		return composer;
+	rt_syscall(SYS_clock_gettime, CLOCK_REALTIME_COARSE, &now);
+	composer.record = (struct undo_record){.kind = (uint32_t)kind, .time_ns = to_ns(now)};
+	if (status == NULL)
+		return composer;
+	composer.record.device = status->st_dev;
+	composer.record.inode = status->st_ino;
+	composer.record.size = (uint64_t)status->st_size;
+	composer.record.device_number = status->st_rdev;
+	composer.record.mode = status->st_mode;
+	composer.record.user = status->st_uid;
+	composer.record.group = status->st_gid;
+	composer.record.access_ns = to_ns(status->st_atim);
+	composer.record.modify_ns = to_ns(status->st_mtim);
+	return composer;
+}
+
+/* Where the next string goes; PATH_MAX bytes are there. */
+static char *string_place(const struct composer *composer)
+{
+	return composer->place + composer->used;
+}
+
+/* The first string. */
+static char *path_in(const struct composer *composer)
+{
+	return composer->place + sizeof(struct undo_record);
+}
+
+/* The string put there is a path, or the target when there is a path already. */
+static void take_string(struct composer *composer, long length)
+{
+	if (composer->error < 0)
+		return;
+	if (length <= 0 || length >= PATH_MAX) {
+		composer->error = length < 0 ? (int)length : -ENAMETOOLONG;
+		return;
+	}
+	string_place(composer)[length] = '\0';
+	if (composer->record.path_length == 0)
+		composer->record.path_length = (uint32_t)length + 1;
+	else
+		composer->record.target_length = (uint32_t)length + 1;
+	composer->used += (size_t)length + 1;
+}
+
+static long read_fd_link(int fd, char *place)
+{
+	char link[32];
+	rt_format(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return rt_syscall(SYS_readlink, link, place, PATH_MAX);
+}
+
+static void put_fd_path(struct composer *composer, int fd)
+{
+	if (composer->error == 0)
+		take_string(composer, read_fd_link(fd, string_place(composer)));
+}
+
+/* The inode of the directory that holds the last component of the path at `place`. */
+static uint64_t parent_of(char *place, size_t length)
+{
+	struct stat status;
+	size_t slash = length;
+	while (slash > 1 && place[slash - 1] == '/')
+		slash--;
+	while (slash > 1 && place[slash - 1] != '/')
+		slash--;
+	char kept = place[slash];
+	place[slash] = '\0';
+	long result = rt_syscall(SYS_stat, place, &status);
+	place[slash] = kept;
+	return result < 0 ? 0 : status.st_ino;
+}
+
+/* The path made absolute at `place`, PATH_MAX bytes. Its length or -errno. */
+static long make_absolute(char *place, int directory, const char *path)
+{
+	long base = 0;
+	if (path[0] != '/') {
+		base = directory == AT_FDCWD ? rt_syscall(SYS_getcwd, place, PATH_MAX) - 1
+					     : read_fd_link(directory, place);
+		if (base > 0 && base < PATH_MAX && place[base - 1] != '/')
+			place[base++] = '/';
+	}
+	size_t length = strlen(path);
+	if (base < 0 || (size_t)base + length >= PATH_MAX)
+		return base < 0 ? base : -ENAMETOOLONG;
+	memcpy(place + base, path, length + 1);
+	return base + (long)length;
+}
+
+/* The path made absolute; the inode of its directory goes to *parent. */
+static void put_path(struct composer *composer, int directory, const char *path, uint64_t *parent)
+{
+	if (composer->error < 0)
+		return;
+	long length = make_absolute(string_place(composer), directory, path);
+	if (length >= 0)
+		*parent = parent_of(string_place(composer), (size_t)length);
+	take_string(composer, length);
+}
+
+/* Another name of the file whose name is in the record, where one is known. */
+static void put_other_name(struct composer *composer, const struct stat *status)
+{
+	const char *other = rt_links_other(status->st_dev, status->st_ino, path_in(composer));
+	if (composer->error < 0 || other == NULL)
+		return;
+	size_t length = strlen(other);
+	memcpy(string_place(composer), other, length);
+	take_string(composer, (long)length);
+}
+
+/* Room for `bytes` of data behind the strings. */
+static char *data_place(struct composer *composer, uint64_t bytes)
+{
+	if (composer->error < 0)
+		return NULL;
+	size_t offset = undo_data_offset(&composer->record);
+	if (bytes > UNDO_LOG_BYTES)
+		composer->error = -EFBIG;
+	else
+		rt_undo_log_room(&composer->undo->log, offset + bytes + 8, &composer->error);
+	return composer->error < 0 ? NULL : composer->place + offset;
+}
+
+/* Seals and appends. 0, -ENOENT when there is nothing to save any more, or why it could not be. */
+static int finish(struct composer *composer)
+{
+	struct undo_record *record = &composer->record;
+	if (composer->error < 0)
+		return composer->error;
+	size_t end = undo_data_offset(record) + record->data_length;
+	memset(composer->place + end, 0, -end & 7);
+	record->length = (end + 7) & ~(size_t)7;
+	return rt_undo_log_append(&composer->undo->log, record);
+}
+
+/* ---- reading a file without a descriptor of the program ---- */
+
+static int64_t read_at(int fd, char *data, uint64_t offset, uint64_t length)
+{
+	uint64_t done = 0;
+	while (done < length) {
+		ssize_t part = rt_sys_pread(fd, data + done, length - done, (off_t)(offset + done));
+		if (part == 0)
+			break;
+		if (part < 0)
+			return part;
+		done += (uint64_t)part;
+	}
+	return (int64_t)done;
+}
+
+static int64_t read_here(struct reading *reading)
+{
+	char own[32];
+	struct stat status;
+	/* A table of our own: only what is needed to find the file is copied. */
+	unsigned first = reading->directory >= 0 ? (unsigned)reading->directory + 1 : 0;
+	int64_t result = rt_syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_UNSHARE);
+	if (result < 0)
+		return result;
+	rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", reading->directory);
+	int fd = rt_sys_openat(reading->directory, reading->path != NULL ? reading->path : own,
+			       O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	result = rt_sys_fstat(fd, &status);
+	if (result < 0 || !S_ISREG(status.st_mode))
+		return result < 0 ? result : -EINVAL;
+	if (reading->link != NULL) {
+		rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", fd);
+		result = rt_syscall(SYS_readlink, own, reading->link, PATH_MAX - 1);
+		if (result < 0)
+			return result;
+		reading->link_length = result;
+	}
+	return read_at(fd, reading->data, reading->offset, reading->capacity);
+}
+
+static void read_alone(void *argument)
+{
+	struct reading *reading = argument;
+	reading->result = read_here(reading);
+}
+
+/* Reads a file without a descriptor in the program's table. */
+static void read_aside(struct rt_undo *undo, struct reading *reading)
+{
+	int result = rt_run_aside(undo->aside_stack, ASIDE_STACK, RT_ASIDE_SHARE, read_alone, reading);
+	if (result < 0)
+		reading->result = result;
+	/* Not by that thread: the log may have been cut, and it has all signals blocked. */
+	if (reading->link_length > 0)
+		reading->link[reading->link_length] = '\0';
+}
+
+/* ---- files ---- */
+
+/* The log knows the file's name and length before anything of it is changed. */
+static int name_file(struct rt_undo *undo, int fd, const struct stat *status)
+{
+	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
+	if (seen->named)
+		return 0;
+	struct composer composer = compose(undo, UNDO_FILE, status);
+	put_fd_path(&composer, fd);
+	int result = finish(&composer);
+	seen->named = result == 0;
+	return result;
+}
+
+/* Saves [start, end) of a file that is open under `fd`. */
+static int save_bytes(struct rt_undo *undo, int fd, const struct stat *status, uint64_t start, uint64_t end)
+{
+	int result = name_file(undo, fd, status);
+	if (result < 0 || start >= end)
+		return result;
+	struct composer composer = compose(undo, UNDO_BYTES, status);
+	char *data = data_place(&composer, end - start);
+	if (data == NULL)
+		return composer.error;
+	int64_t got = read_at(fd, data, start, end - start);
+	if (got == -EBADF || got == -EINVAL) { /* O_WRONLY, O_DIRECT */
+		struct reading reading = {.directory = fd, .data = data, .offset = start, .capacity = end - start};
+		read_aside(undo, &reading);
+		got = reading.result;
+	}
+	if (got < 0)
+		return (int)got;
+	composer.record.offset = start;
+	composer.record.data_length = (uint64_t)got;
+	return finish(&composer);
+}
+
+/* Saves a file from `start` on, found by name; its name goes to the log resolved. */
+static int save_by_path(struct rt_undo *undo, const struct rt_undo_request *request, const struct stat *status,
+			uint64_t start)
+{
+	uint64_t size = (uint64_t)status->st_size;
+	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
+	if (seen->created)
+		return 0;
+	/* The call itself will fail. */
+	if (rt_syscall(SYS_faccessat2, request->directory, request->path, W_OK, AT_EACCESS) < 0)
+		return -ENOENT;
+	if (start > size)
+		start = size;
+	struct composer composer = compose(undo, UNDO_FILE, status);
+	if (composer.error < 0)
+		return composer.error;
+	/* Behind what this record can become, so that both can be made from one reading. */
+	size_t apart = sizeof(struct undo_record) + PATH_MAX;
+	rt_undo_log_room(&undo->log, 2 * apart + size - start, &composer.error);
+	if (composer.error < 0)
+		return composer.error;
+	char *data = composer.place + 2 * apart;
+	struct reading reading = {.directory = request->directory,
+				  .path = request->path,
+				  .link = string_place(&composer),
+				  .data = data,
+				  .offset = start,
+				  .capacity = size - start};
+	read_aside(undo, &reading);
+	if (reading.result < 0)
+		return (int)reading.result;
+	take_string(&composer, (long)strlen(string_place(&composer)));
+	int result = finish(&composer);
+	seen->named = result == 0;
+	if (result < 0 || reading.result == 0)
+		return result;
+	composer = compose(undo, UNDO_BYTES, status);
+	char *place = data_place(&composer, (uint64_t)reading.result);
+	if (place == NULL)
+		return composer.error;
+	memmove(place, data, (size_t)reading.result);
+	composer.record.offset = start;
+	composer.record.data_length = (uint64_t)reading.result;
+	return finish(&composer);
+}
+
+static int stat_regular(int fd, struct stat *status)
+{
+	int result = rt_sys_fstat(fd, status);
+	if (result < 0)
+		return result;
+	/* Without a name it comes back with its contents, or not at all. */
+	return S_ISREG(status->st_mode) && status->st_nlink > 0 ? 0 : -ENOENT;
+}
+
+static int save_overwritten(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	struct stat status;
+	int64_t offset = request->offset;
+	if (stat_regular(request->fd, &status) < 0)
+		return -ENOENT;
+	if (offset == RT_UNDO_HERE)
+		offset = rt_sys_lseek(request->fd, 0, SEEK_CUR);
+	uint64_t start = (uint64_t)offset, size = (uint64_t)status.st_size;
+	if (offset < 0 || start >= size || is_new(undo, &status))
+		return -ENOENT;
+	/* pwrite() appends, too, with O_APPEND */
+	if (rt_sys_fcntl(request->fd, F_GETFL, 0) & O_APPEND)
+		return -ENOENT;
+	return save_bytes(undo, request->fd, &status, start,
+			  request->length < size - start ? start + request->length : size);
+}
+
+static int save_cut(struct rt_undo *undo, const struct rt_undo_request *request, uint64_t start)
+{
+	struct stat status;
+	if (stat_regular(request->fd, &status) < 0 || is_new(undo, &status))
+		return -ENOENT;
+	return save_bytes(undo, request->fd, &status, start, (uint64_t)status.st_size);
+}
+
+static int stat_path(int directory, const char *path, struct stat *status, int flags)
+{
+	return (int)rt_syscall(SYS_newfstatat, directory, path, status, flags);
+}
+
+static int save_cut_path(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	struct stat status;
+	if (stat_path(request->directory, request->path, &status, 0) < 0 || !S_ISREG(status.st_mode))
+		return -ENOENT;
+	return save_by_path(undo, request, &status, request->length);
+}
+
+/* ---- names ---- */
+
+static int note_absent(struct rt_undo *undo, struct rt_undo_section *section, int directory, const char *path)
+{
+	struct composer composer = compose(undo, UNDO_ABSENT, NULL);
+	uint64_t parent = 0;
+	put_path(&composer, directory, path, &parent);
+	if (composer.error == 0)
+		composer.record.parent = parent;
+	section->makes = true;
+	return finish(&composer);
+}
+
+static int before_open(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
+{
+	struct stat status;
+	bool exclusive = (request->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+	int result = stat_path(request->directory, request->path, &status,
+			       exclusive || (request->flags & O_NOFOLLOW) ? AT_SYMLINK_NOFOLLOW : 0);
+	if (result == -ENOENT && (request->flags & O_CREAT))
+		return note_absent(undo, section, request->directory, request->path);
+	if (result < 0 || exclusive || !S_ISREG(status.st_mode))
+		return -ENOENT;
+	if ((request->flags & O_TRUNC) && status.st_size > 0)
+		return save_by_path(undo, request, &status, 0);
+	return 0;
+}
+
+static int before_make(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
+{
+	struct stat status;
+	if (stat_path(request->directory, request->path, &status, AT_SYMLINK_NOFOLLOW) != -ENOENT)
+		return -ENOENT;
+	return note_absent(undo, section, request->directory, request->path);
+}
+
+/* What the new name will lead to is known, so one record says all. */
+static int before_link(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	struct stat old, new;
+	uint64_t parent = 0;
+	int follow = request->flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW;
+	if (stat_path(request->directory, request->path, &old, follow | (request->flags & AT_EMPTY_PATH)) < 0 ||
+	    stat_path(request->other_directory, request->other, &new, AT_SYMLINK_NOFOLLOW) != -ENOENT)
+		return -ENOENT;
+	struct composer composer = compose(undo, UNDO_CREATED, &old);
+	put_path(&composer, request->other_directory, request->other, &parent);
+	if (composer.error < 0)
+		return composer.error;
+	composer.record.parent = parent;
+	rt_links_note(old.st_dev, old.st_ino, path_in(&composer));
+	if (make_absolute(string_place(&composer), request->directory, request->path) > 0)
+		rt_links_note(old.st_dev, old.st_ino, string_place(&composer));
+	return finish(&composer);
+}
+
+static int read_removed(struct composer *composer, int directory, const char *path, const struct stat *status)
+{
+	uint64_t size = (uint64_t)status->st_size;
+	if (S_ISLNK(status->st_mode)) {
+		char *data = data_place(composer, PATH_MAX);
+		if (data == NULL)
+			return composer->error;
+		long length = rt_syscall(SYS_readlinkat, directory, path, data, PATH_MAX);
+		composer->record.data_length = length < 0 ? 0 : (uint64_t)length;
+		return length < 0 ? (int)length : 0;
+	}
+	if (!S_ISREG(status->st_mode) || size == 0)
+		return 0;
+	struct reading reading = {
+		.directory = directory, .path = path, .data = data_place(composer, size), .capacity = size};
+	if (reading.data == NULL)
+		return composer->error;
+	read_aside(composer->undo, &reading);
+	if (reading.result < 0)
+		return (int)reading.result;
+	composer->record.data_length = (uint64_t)reading.result;
+	return 0;
+}
+
+/* Saves what is about to lose its name. */
+static int save_removed(struct rt_undo *undo, int directory, const char *path, const struct stat *status)
+{
+	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
+	if (seen->created && (S_ISDIR(status->st_mode) || status->st_nlink <= 1)) {
+		/* The number may be another file's next. */
+		seen->created = seen->named = false;
+		return 0;
+	}
+	seen->named = false;
+	struct composer composer = compose(undo, UNDO_REMOVED, status);
+	uint64_t parent = 0;
+	put_path(&composer, directory, path, &parent);
+	if (composer.error < 0)
+		return composer.error;
+	composer.record.parent = parent;
+	if (!S_ISDIR(status->st_mode) && status->st_nlink > 1) {
+		composer.record.flags |= UNDO_LINKED;
+		put_other_name(&composer, status);
+	}
+	int result = read_removed(&composer, directory, path, status);
+	return result < 0 ? result : finish(&composer);
+}
+
+static int before_remove(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	struct stat status;
+	if (stat_path(request->directory, request->path, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return -ENOENT;
+	return save_removed(undo, request->directory, request->path, &status);
+}
+
+#define RENAME_NOREPLACE_FLAG 1U
+#define RENAME_EXCHANGE_FLAG 2U
+
+static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
+{
+	struct stat old, taken;
+	uint64_t parent = 0, target_parent = 0;
+	unsigned flags = (unsigned)request->flags;
+	if (stat_path(request->directory, request->path, &old, AT_SYMLINK_NOFOLLOW) < 0)
+		return -ENOENT;
+	bool exists = stat_path(request->other_directory, request->other, &taken, AT_SYMLINK_NOFOLLOW) == 0;
+	if (exists && ((flags & RENAME_NOREPLACE_FLAG) || (old.st_ino == taken.st_ino && old.st_dev == taken.st_dev)))
+		return -ENOENT;
+	int result = exists && !(flags & RENAME_EXCHANGE_FLAG)
+			     ? save_removed(undo, request->other_directory, request->other, &taken)
+			     : 0;
+	if (result < 0)
+		return result;
+	look_up(undo, old.st_dev, old.st_ino)->named = false;
+	if (exists)
+		look_up(undo, taken.st_dev, taken.st_ino)->named = false;
+	if (S_ISDIR(old.st_mode) || (exists && S_ISDIR(taken.st_mode))) {
+		forget_names(undo);
+		section->moves_directory = true;
+	}
+	struct composer composer = compose(undo, UNDO_RENAMED, &old);
+	put_path(&composer, request->directory, request->path, &parent);
+	put_path(&composer, request->other_directory, request->other, &target_parent);
+	if (composer.error < 0)
+		return composer.error;
+	composer.record.parent = parent;
+	composer.record.target_parent = target_parent;
+	if (old.st_nlink > 1 && !S_ISDIR(old.st_mode))
+		rt_links_note(old.st_dev, old.st_ino, path_in(&composer) + composer.record.path_length);
+	if (flags & RENAME_EXCHANGE_FLAG) {
+		composer.record.flags |= UNDO_EXCHANGED;
+		composer.record.size = exists ? taken.st_ino : 0;
+	}
+	return finish(&composer);
+}
+
+/* ---- requests ---- */
+
+/* 0: the section stays open. -ENOENT: there is nothing to protect. Else: it could not be saved. */
+static int save(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
+{
+	switch (request->change) {
+	case RT_UNDO_WRITE: return save_overwritten(undo, request);
+	case RT_UNDO_CUT: return save_cut(undo, request, request->length);
+	case RT_UNDO_SHIFT: return save_cut(undo, request, (uint64_t)request->offset);
+	case RT_UNDO_CUT_PATH: return save_cut_path(undo, request);
+	case RT_UNDO_OPEN: return before_open(undo, section, request);
+	case RT_UNDO_MAKE: return before_make(undo, section, request);
+	case RT_UNDO_LINK: return before_link(undo, request);
+	case RT_UNDO_REMOVE: return before_remove(undo, request);
+	case RT_UNDO_RENAME: return before_rename(undo, section, request);
+	}
+	return -ENOENT;
+}
+
+static void tell_loss(struct rt_undo *undo, int error)
+{
+	rt_undo_log_note_loss(&undo->log);
+	if (undo->told)
+		return;
+	undo->told = true;
+	rt_say("%s: %s: a restore will not undo what is overwritten or removed in files now", rt_root.directory,
+	       error == -EFBIG ? "more than 64 MiB to save since the last checkpoint" : rt_error_text(error));
+}
+
+/* A log that fills fast: the next checkpoint empties it. */
+static void ask_for_checkpoint(struct rt_undo *undo)
+{
+	struct engine *engine = rt_root.engine;
+	if (undo->asked || undo->log.end[undo->log.current] < WORTH_A_CHECKPOINT)
+		return;
+	undo->asked = true;
+	__atomic_add_fetch(&engine->request, 1, __ATOMIC_ACQ_REL);
+	rt_syscall(SYS_futex, &engine->request, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* One attempt. Whether it is worth another one after a checkpoint: the log is full of older records. */
+static bool try_to_save(struct rt_undo_section *section, const struct rt_undo_request *request, bool last)
+{
+	struct rt_undo *undo = begin(section);
+	if (undo == NULL) {
+		rt_undo_end(section);
+		return false;
+	}
+	section->makes = section->moves_directory = false;
+	lock(undo);
+	int result = save(undo, section, request);
+	bool again = result == -EFBIG && !last && undo->log.end[undo->log.current] > WORTH_A_CHECKPOINT;
+	if (result < 0 && result != -ENOENT && !again)
+		tell_loss(undo, result);
+	ask_for_checkpoint(undo);
+	unlock(undo);
+	if (result == -ENOENT || again)
+		rt_undo_end(section);
+	return again;
+}
+
+/* What can be told at once and without a section: most writes are to no file, or append. */
+static bool overwrites(const struct rt_undo_request *request)
+{
+	struct stat status;
+	int64_t offset = request->offset;
+	if (request->length == 0)
+		return false;
+	if (offset == RT_UNDO_HERE && (offset = rt_sys_lseek(request->fd, 0, SEEK_CUR)) < 0)
+		return false;
+	return stat_regular(request->fd, &status) == 0 && offset < status.st_size;
+}
+
+void rt_undo_save(struct rt_undo_section *section, const struct rt_undo_request *request)
+{
+	if (request->change == RT_UNDO_WRITE && !overwrites(request))
+		return;
+	if (request->change >= RT_UNDO_CUT_PATH && request->path == NULL)
+		return;
+	if (try_to_save(section, request, false)) {
+		rt_checkpoint_now();
+		try_to_save(section, request, true);
+	}
+}
+
+/* A file that was there and is open for writing now: what is appended to it since will be cut. */
+static void note_opened(struct rt_undo *undo, int fd, const struct stat *status)
+{
+	if (!S_ISREG(status->st_mode) || status->st_nlink == 0 ||
+	    look_up(undo, status->st_dev, status->st_ino)->created)
+		return;
+	int result = name_file(undo, fd, status);
+	if (result < 0)
+		tell_loss(undo, result);
+}
+
+static void note_created(struct rt_undo *undo, int fd, int directory, const char *path, const struct stat *status)
+{
+	uint64_t parent = 0;
+	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
+	struct composer composer = compose(undo, UNDO_CREATED, status);
+	if (fd >= 0)
+		put_fd_path(&composer, fd);
+	else
+		put_path(&composer, directory, path, &parent);
+	if (composer.error == 0)
+		composer.record.parent =
+			fd >= 0 ? parent_of(path_in(&composer), composer.record.path_length - 1) : parent;
+	int result = finish(&composer);
+	if (result < 0)
+		tell_loss(undo, result);
+	else
+		seen->created = seen->named = true;
+}
+
+void rt_undo_made(struct rt_undo_section *section, int fd, int directory, const char *path)
+{
+	struct stat status;
+	struct rt_undo *undo = section->open ? rt_root.engine->undo : NULL;
+	if (undo == NULL || (fd < 0 && path == NULL))
+		return;
+	int result = fd >= 0 ? rt_sys_fstat(fd, &status) : stat_path(directory, path, &status, AT_SYMLINK_NOFOLLOW);
+	if (result < 0)
+		return;
+	lock(undo);
+	if (section->makes)
+		note_created(undo, fd, directory, path, &status);
+	else if (fd >= 0)
+		note_opened(undo, fd, &status);
+	unlock(undo);
+}
+
+/* ---- the engine's side ---- */
+
+/* Where the committed checkpoint's records begin. False: there is no checkpoint, or it says nothing. */
+static bool committed_position(struct store *store, struct manifest_undo *position)
+{
+	struct manifest_reader reader = {0};
+	uint32_t kind, length;
+	const void *payload;
+	reader.bytes = rt_store_manifest(store, &reader.length);
+	while (reader.bytes != NULL && rt_manifest_next(&reader, &kind, &payload, &length) == 1)
+		if (kind == MANIFEST_UNDO && length == sizeof(*position)) {
+			memcpy(position, payload, sizeof(*position));
+			return position->id != 0;
+		}
+	return false;
+}
+
+struct rt_undo *rt_undo_start(struct engine *engine)
+{
+	struct rt_undo *undo = rt_memory_map(sizeof(*undo));
+	char *stack = rt_memory_map(ASIDE_STACK);
+	if (undo == NULL || stack == NULL)
+		return NULL;
+	undo->aside_stack = stack;
+	undo->interval = 1;
+	int result = rt_undo_log_open(rt_root.directory, rt_store_persist_kind(engine->store), rt_hidden_floor(),
+				      &undo->log);
+	if (result == 0) {
+		rt_hide_in_place(undo->log.files[0].fd);
+		rt_hide_in_place(undo->log.files[1].fd);
+		undo->active = committed_position(engine->store, &undo->captured);
+		result = undo->active ? rt_undo_log_continue(&undo->log, &undo->captured)
+				      : rt_undo_log_reset(&undo->log);
+	}
+	if (result == 0)
+		return undo;
+	rt_say("%s: %s: a restore will not undo what is overwritten or removed in files", rt_root.directory,
+	       rt_error_text(result));
+	return NULL;
+}
+
+int rt_undo_look(const struct engine *engine)
+{
+	const struct rt_undo *undo = engine->undo;
+	int result = 0;
+	for (unsigned i = 0; undo != NULL && i < 2 && result == 0; i++)
+		result = rt_persist_look(&undo->log.files[i]);
+	return result;
+}
+
+int rt_undo_start_over(struct engine *engine)
+{
+	struct rt_undo *undo = engine->undo;
+	uint64_t all = ~0UL, mask;
+	if (undo == NULL)
+		return 0;
+	/* This thread has SIGBUS unblocked, and the lock is only held with signals blocked. */
+	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
+	lock(undo);
+	undo->active = false;
+	undo->told = false;
+	undo->interval++;
+	int result = rt_undo_log_start_over(&undo->log);
+	unlock(undo);
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
+	return result;
+}
+
+void rt_undo_give_up(struct engine *engine)
+{
+	if (engine->undo != NULL)
+		__atomic_store_n(&engine->undo->active, false, __ATOMIC_RELEASE);
+}
+
+void rt_undo_capture(struct engine *engine, struct manifest_writer *writer)
+{
+	struct rt_undo *undo = engine->undo;
+	if (undo == NULL)
+		return;
+	undo->captured = rt_undo_log_turn(&undo->log);
+	undo->active = true;
+	undo->asked = false;
+	undo->interval++;
+	rt_manifest_add(writer, MANIFEST_UNDO, &undo->captured, sizeof(undo->captured));
+}
+
+int rt_undo_before_commit(struct engine *engine)
+{
+	struct rt_undo *undo = engine->undo;
+	/* Nothing to wait for where the page cache is enough. */
+	if (undo == NULL || undo->log.files[0].kind == PERSIST_PROCESS)
+		return 0;
+	lock(undo);
+	int result = rt_undo_log_drain(&undo->log);
+	unlock(undo);
+	return result;
+}
+
+void rt_undo_committed(struct engine *engine)
+{
+	if (engine->undo != NULL)
+		rt_undo_log_committed(&engine->undo->log, &engine->undo->captured);
+}

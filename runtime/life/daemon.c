@@ -1,0 +1,217 @@
+/*
+ * Daemons: the process that was protected forks and ends, and the one that stays is to be protected.
+ *
+ * A fork child that makes itself the leader of a session stands by: a thread of the runtime waits until
+ * the protected process has ended. When that one ended by itself, the thread takes the store over and
+ * protection goes on in this process, from a first checkpoint of its own. When it was killed, its last
+ * checkpoint stays what the store holds. The first child of a process that stands by, or has taken over
+ * so, stands by too, for the custom of forking twice.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "arch/x86_64/context.h"
+#include "crash.h"
+#include "base/hidden.h"
+#include "base/memory.h"
+#include "base/message.h"
+#include "start.h"
+#include "base/sys.h"
+#include "threads/thread.h"
+
+#define STACK_SIZE (256 * 1024)
+#define RETRY_NS 100000000L /* when threads could not be stopped */
+
+static int protected_ancestor; /* nearest, in a fork child; 0: none */
+static int parent;             /* who forked this process */
+static int self;               /* this process; in a child, until it takes note, its parent */
+static bool is_daemon;         /* leads a session, or is the first child of a process that does */
+static bool has_forked;
+static bool stands_by;
+/* Descriptors of the thread that waits. The numbers stay when they are closed: a child that was forked at that
+ * moment may have them open. */
+static int awaited;          /* a process whose end comes first; negative: it has ended */
+static int standby_task_dir; /* the engine opens its own */
+
+/*
+ * Descriptors get the lowest free number first, which the program may count on: they are opened where no
+ * thread of it runs, in its own call of setsid() or in a stop.
+ */
+static int open_process(int pid)
+{
+	return rt_hide((int)rt_syscall(SYS_pidfd_open, pid, 0));
+}
+
+static void close_hidden(int fd)
+{
+	rt_unhide(fd);
+	rt_sys_close(fd);
+}
+
+/* Sleeps until the process is gone. */
+static void wait_for_end(int process_fd)
+{
+	struct pollfd wait = {.fd = process_fd, .events = POLLIN};
+	if (process_fd < 0)
+		return;
+	while (rt_syscall(SYS_ppoll, &wait, 1, NULL, NULL, 0) == -EINTR)
+		;
+	close_hidden(process_fd);
+}
+
+/* The store, unless what it holds is not ours to replace. -EBUSY: its process still lives. */
+static int open_inheritance(struct store **store)
+{
+	struct store_status status;
+	int holder = 0;
+	int result = rt_store_open(rt_root.directory, true, rt_hidden_floor(), store, &holder);
+	if (result < 0)
+		return result == -EBUSY && holder != protected_ancestor ? -EPERM : result;
+	rt_store_status(*store, &status);
+	/* Without a checkpoint: of a process that ended while it took over. */
+	if (status.state == STORE_ENDED || status.epoch == 0)
+		return 0;
+	rt_store_close(*store);
+	return -EPERM;
+}
+
+/* In the stop: protection goes on in this process. */
+static int take_over(struct engine *engine)
+{
+	struct store *store;
+	const char *step;
+	int result = open_inheritance(&store);
+	if (result < 0)
+		return result;
+	result = rt_store_clear(store);
+	if (result == 0)
+		result = rt_store_set_owner(store, rt_root.pid, rt_process_start_time());
+	if (result == 0)
+		result = rt_engine_open(engine, store, &step);
+	if (result == 0)
+		result = rt_write_pid_file();
+	if (result < 0) {
+		rt_store_close(store);
+		return result;
+	}
+	rt_finished = 0;
+	rt_crash_clear(engine);
+	__atomic_store_n(&rt_root.engine, engine, __ATOMIC_RELEASE);
+	rt_crash_install();
+	if ((result = rt_checkpoint_start(engine)) < 0)
+		rt_root.engine = NULL;
+	return result;
+}
+
+static void stop_threads(struct engine *engine)
+{
+	const struct timespec pause = {0, RETRY_NS};
+	while (rt_quiesce(engine) < 0)
+		rt_syscall(SYS_nanosleep, &pause, NULL);
+}
+
+static void stand_by(void *argument)
+{
+	struct engine *engine = argument;
+	int result;
+	engine->tid = rt_sys_gettid();
+	rt_root.stopper = engine;
+	do {
+		wait_for_end(awaited);
+		stop_threads(engine);
+		result = take_over(engine);
+		if (result == -EBUSY)
+			awaited = open_process(protected_ancestor);
+		else
+			close_hidden(standby_task_dir); /* before a checkpoint can take it for the program's */
+		rt_resume_threads(engine);
+	} while (result == -EBUSY);
+	if (result < 0)
+		rt_root.stopper = NULL;
+	if (result == -EACCES)
+		rt_say("%s: not accessible any more: the daemon runs unprotected", rt_root.directory);
+	for (;;)
+		rt_syscall(SYS_exit, 0);
+}
+
+/* For a program that this process executes: it stands by in its place. Others take it for a child's. */
+static void mark_environment(void)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "%d,%d", rt_sys_getpid(), protected_ancestor);
+	setenv(RT_PROTECTED_VARIABLE, text, 1);
+}
+
+static void start_standing_by(void)
+{
+	struct engine *engine = rt_engine_make();
+	char *stack = rt_memory_map(STACK_SIZE);
+	void *tls = rt_make_tls();
+	if (engine == NULL || stack == NULL || tls == NULL)
+		return;
+	rt_root.pid = rt_sys_getpid();
+	standby_task_dir = rt_hide(rt_sys_openat(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+	if (standby_task_dir < 0)
+		return;
+	engine->task_dir = standby_task_dir;
+	awaited = open_process(parent);
+	stands_by = true;
+	mark_environment();
+	rt_spawn_thread(stack + STACK_SIZE, tls, stand_by, engine);
+}
+
+void rt_become_daemon(void)
+{
+	if (protected_ancestor == 0 || stands_by || rt_root.engine != NULL)
+		return;
+	is_daemon = true;
+	start_standing_by();
+}
+
+void rt_stand_by_for(int ancestor)
+{
+	protected_ancestor = ancestor;
+	parent = ancestor;
+	is_daemon = true;
+	start_standing_by();
+}
+
+void rt_prepare_fork(void)
+{
+	self = rt_sys_getpid();
+	rt_note_fork();
+}
+
+void rt_after_fork(void)
+{
+	has_forked = true;
+}
+
+void rt_enter_child(void)
+{
+	bool first_of_daemon = is_daemon && !has_forked;
+	if (rt_root.engine != NULL || stands_by)
+		protected_ancestor = rt_root.engine != NULL ? rt_root.pid : protected_ancestor;
+	if (protected_ancestor == 0)
+		return;
+	if (stands_by) {
+		rt_sys_close(awaited);
+		rt_sys_close(standby_task_dir);
+	}
+	/* The parent may have ended by now: getppid() would name init. */
+	parent = self;
+	self = rt_sys_getpid();
+	rt_leave_child();
+	stands_by = false;
+	has_forked = false;
+	is_daemon = first_of_daemon;
+	if (first_of_daemon)
+		start_standing_by();
+}

@@ -1,0 +1,110 @@
+/* The environment across exec; see environment.h. No allocation by libc: exec may be called in a signal handler. */
+#include "environment.h"
+
+#include <dlfcn.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "root.h"
+
+#define PREFIX "RESPCT_"
+#define PRELOAD "LD_PRELOAD="
+#define MAX_KEPT 16
+
+static char *kept[MAX_KEPT]; /* "RESPCT_NAME=value" */
+static int kept_count;
+static const char *library; /* the path this library was loaded from; NULL: unknown */
+
+/* In front of the copy, so that it can be given back. */
+struct block {
+	size_t size;
+	char *entries[];
+};
+
+void rt_environment_keep(void)
+{
+	Dl_info info;
+	for (char **entry = environ; *entry != NULL && kept_count < MAX_KEPT; entry++)
+		if (strncmp(*entry, PREFIX, strlen(PREFIX)) == 0 && (kept[kept_count] = strdup(*entry)) != NULL)
+			kept_count++;
+	if (dladdr(&kept_count, &info) != 0)
+		library = info.dli_fname;
+}
+
+/* The entry of the same name as "NAME=..."; NULL: none. */
+static const char *find(char *const *environment, const char *entry)
+{
+	size_t length = strcspn(entry, "=") + 1;
+	for (; environment != NULL && *environment != NULL; environment++)
+		if (strncmp(*environment, entry, length) == 0)
+			return *environment;
+	return NULL;
+}
+
+/* Under whatever path: the loader takes a library once. */
+static int preloads_us(const char *entry)
+{
+	const char *name = strrchr(library, '/');
+	return entry != NULL && strstr(entry, name != NULL ? name + 1 : library) != NULL;
+}
+
+static int is_complete(char *const *environment)
+{
+	for (int i = 0; i < kept_count; i++)
+		if (find(environment, kept[i]) == NULL)
+			return 0;
+	return preloads_us(find(environment, PRELOAD));
+}
+
+/* This library before those that are preloaded anyway. */
+static void write_preload(char *text, const char *old)
+{
+	char *end = stpcpy(stpcpy(text, PRELOAD), library);
+	if (old != NULL && old[strlen(PRELOAD)] != '\0')
+		stpcpy(stpcpy(end, ":"), old + strlen(PRELOAD));
+}
+
+static void fill(char **entries, char *text, char *const *given)
+{
+	const char *preload = find(given, PRELOAD);
+	for (char *const *entry = given; entry != NULL && *entry != NULL; entry++)
+		if (*entry != preload || preloads_us(preload))
+			*entries++ = *entry;
+	for (int i = 0; i < kept_count; i++)
+		if (find(given, kept[i]) == NULL)
+			*entries++ = kept[i];
+	if (!preloads_us(preload)) {
+		write_preload(text, preload);
+		*entries++ = text;
+	}
+	*entries = NULL;
+}
+
+char *const *rt_environment_complete(char *const *given)
+{
+	if (!rt_is_protected() || library == NULL || is_complete(given))
+		return given;
+	const char *preload = find(given, PRELOAD);
+	size_t count = MAX_KEPT + 2;
+	size_t text = sizeof(PRELOAD) + strlen(library) + 1 + (preload != NULL ? strlen(preload) : 0);
+	for (char *const *entry = given; entry != NULL && *entry != NULL; entry++)
+		count++;
+	size_t size = sizeof(struct block) + count * sizeof(char *) + text;
+	struct block *block = rt_memory_map(size);
+	if (block == NULL)
+		return given;
+	block->size = size;
+	fill(block->entries, (char *)(block->entries + count), given);
+	return block->entries;
+}
+
+void rt_environment_free(char *const *given, char *const *complete)
+{
+	if (complete == given)
+		return;
+	struct block *block = (struct block *)((char *)complete - offsetof(struct block, entries));
+	rt_memory_unmap(block, block->size);
+}

@@ -1,0 +1,305 @@
+/*
+ * Stragglers: threads that reach no restart point in time are captured in a signal handler.
+ *
+ * The kernel makes this exact. When it delivers the signal, an interrupted system call has
+ * either completed (its result is in the frame) or will be made again from the frame
+ * (SA_RESTART), and all registers, vector state included, are in the frame on the thread's own
+ * stack, which is part of the image. So a thread may be captured anywhere, also asleep in the
+ * kernel: nothing is consumed, no wake-up is lost, no waiter is left behind.
+ *
+ * What is left to do here are the calls that never restart after a signal (signal(7)): the
+ * handler makes them again itself, with the time that is left, unless a signal of the program's
+ * own is about to be delivered: then the call ends with EINTR as it would have without us.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stddef.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "arch/x86_64/context.h"
+#include "engine.h"
+#include "base/sys.h"
+#include "thread.h"
+#include "wait.h"
+
+/* Tells our signal from one that the program sends with the same number. */
+#define STRAGGLER_COOKIE ((void *)0x72657370637421UL)
+
+#define NEVER_SYSCALL (-1)
+#define SYS_EPOLL_PWAIT2 441 /* Linux 5.11 */
+
+struct sigaction rt_straggler_shadow;
+
+int64_t rt_monotonic_ns(void)
+{
+	struct timespec now;
+	rt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+void rt_wait_begin(struct rt_wait *wait)
+{
+	wait->outer = rt_local.wait;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	rt_local.wait = wait;
+}
+
+void rt_wait_end(struct rt_wait *wait)
+{
+	rt_local.wait = wait->outer;
+}
+
+/*
+ * Whether making the interrupted call again from its registers waits exactly as long as it would
+ * have waited. True of calls that fail with EINTR after any handler (signal(7)) and whose timeout
+ * is absolute, absent, or written back by the kernel; calls with a relative timeout need a
+ * description by their wrapper. For the rest EINTR stands: none of them hides in libc, and a
+ * wait that started anew at every checkpoint would never end.
+ */
+static bool can_restart(long number, const greg_t *registers, bool described)
+{
+	switch (number) {
+	case SYS_ppoll:
+	case SYS_select:
+	case SYS_pselect6:
+	case SYS_pause:
+	case SYS_rt_sigsuspend:
+	case SYS_msgrcv:
+	case SYS_msgsnd:
+	case SYS_semop: return true;
+	case SYS_poll: return described || (int)registers[REG_RDX] <= 0;
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait: return described || (int)registers[REG_R10] <= 0;
+	case SYS_EPOLL_PWAIT2:
+	case SYS_semtimedop:
+	case SYS_rt_sigtimedwait: /* the timeout is in the third argument */
+		return described || registers[number == SYS_rt_sigtimedwait ? REG_RDX : REG_R10] == 0;
+	case SYS_clock_nanosleep: return described || (registers[REG_RSI] & TIMER_ABSTIME) != 0;
+	case SYS_futex:
+		return described || (registers[REG_RSI] & FUTEX_CMD_MASK) != FUTEX_WAIT || registers[REG_R10] == 0;
+	default: return described;
+	}
+}
+
+/*
+ * Calls that wait, restart by themselves with SA_RESTART, and would have failed with EINTR had
+ * the program's own signal (a handler without SA_RESTART) come alone.
+ */
+static bool waits_and_restarts(long number)
+{
+	switch (number) {
+	case SYS_read:
+	case SYS_readv:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect:
+	case SYS_wait4:
+	case SYS_waitid:
+	case SYS_flock: return true;
+	default: return false;
+	}
+}
+
+static bool is_syscall_instruction(const uint8_t *code)
+{
+	return code[0] == 0x0f && code[1] == 0x05;
+}
+
+/*
+ * The number of the call whose `syscall` instruction ends at `end`: from the instruction
+ * `mov $number, %eax` before it, which compilers place at most a few bytes earlier. Wrappers
+ * say it in rt_local.wait where it matters for the time that is left.
+ */
+static long decode_number(const uint8_t *end)
+{
+	for (const uint8_t *code = end - 7; code >= end - 16; code--) {
+		uint32_t number;
+		if (code[0] != 0xb8)
+			continue;
+		memcpy(&number, code + 1, sizeof(number));
+		if (number < 1024)
+			return number;
+	}
+	return NEVER_SYSCALL;
+}
+
+static int argument_register(int argument)
+{
+	static const int registers[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+	return registers[argument];
+}
+
+/* The interrupted call, if the thread was in one that the kernel will not restart. */
+static long interrupted_call(const greg_t *registers)
+{
+	const uint8_t *code = (const uint8_t *)registers[REG_RIP];
+	if (registers[REG_RAX] != -EINTR || !is_syscall_instruction(code - 2))
+		return NEVER_SYSCALL;
+	long number = decode_number(code);
+	const struct rt_wait *wait = rt_local.wait;
+	if (number == NEVER_SYSCALL && wait != NULL)
+		number = wait->number;
+	bool described = wait != NULL && wait->number == number && wait->kind != RT_WAIT_NUMBER;
+	if (number == NEVER_SYSCALL || !can_restart(number, registers, described))
+		return NEVER_SYSCALL;
+	return number;
+}
+
+/* The description of the interrupted call, if a wrapper gave one and it has a timeout. */
+static struct rt_wait *timed_wait(long number)
+{
+	struct rt_wait *wait = rt_local.wait;
+	return wait != NULL && wait->number == number && wait->deadline_ns != INT64_MAX ? wait : NULL;
+}
+
+static void set_time_left(struct rt_wait *wait, greg_t *registers, int64_t left)
+{
+	if (left < 0)
+		left = 0;
+	if (wait->kind == RT_WAIT_MILLISECONDS) {
+		/* Rounded up, so that it never returns early. */
+		registers[argument_register(wait->argument)] = (left + 999999) / 1000000;
+	} else {
+		wait->timespec->tv_sec = left / 1000000000;
+		wait->timespec->tv_nsec = left % 1000000000;
+	}
+}
+
+/* Signals of the program's own that will be delivered as soon as our handler returns. */
+static uint64_t deliverable_signals(const ucontext_t *context)
+{
+	uint64_t pending = 0, blocked;
+	memcpy(&blocked, &context->uc_sigmask, sizeof(blocked));
+	rt_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
+	return pending & ~blocked & ~(1UL << (rt_root.signal - 1));
+}
+
+/* Whether one of these signals has a handler; with `interrupting`, one without SA_RESTART. */
+static bool runs_handler(uint64_t signals, bool interrupting)
+{
+	for (; signals != 0; signals &= signals - 1) {
+		struct rt_kernel_sigaction action;
+		int number = __builtin_ctzl(signals) + 1;
+		if (rt_syscall(SYS_rt_sigaction, number, NULL, &action, sizeof(uint64_t)) < 0)
+			continue;
+		if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN)
+			continue;
+		if (!interrupting || (action.flags & SA_RESTART) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Makes an interrupted call again that the kernel would end with EINTR. */
+static void restart_call(ucontext_t *context, long number, struct rt_wait *wait)
+{
+	greg_t *registers = context->uc_mcontext.gregs;
+	if (runs_handler(deliverable_signals(context), false))
+		return;
+	if (wait != NULL && wait->kind == RT_WAIT_SOCKET) {
+		wait->interrupted = true;
+		return;
+	}
+	if (wait != NULL)
+		set_time_left(wait, registers, wait->left_ns);
+	registers[REG_RIP] -= 2;
+	registers[REG_RAX] = number;
+}
+
+/* A call that the kernel will restart, but a handler of the program's should interrupt. */
+static void interrupt_restarted_call(ucontext_t *context)
+{
+	greg_t *registers = context->uc_mcontext.gregs;
+	const uint8_t *code = (const uint8_t *)registers[REG_RIP];
+	uint64_t signals = deliverable_signals(context);
+	if (signals == 0 || !is_syscall_instruction(code) || !waits_and_restarts(registers[REG_RAX]) ||
+	    !runs_handler(signals, true))
+		return;
+	registers[REG_RIP] += 2;
+	registers[REG_RAX] = -EINTR;
+}
+
+/*
+ * Whether the thread is in the kernel's code for reading clocks. It must not be captured there: under
+ * another kernel that code is gone, and what it has read of the clock means nothing in another life.
+ */
+static bool is_in_vdso(const ucontext_t *context)
+{
+	const struct engine *engine = rt_root.stopper;
+	uint64_t at = (uint64_t)context->uc_mcontext.gregs[REG_RIP];
+	return at >= engine->vdso_start && at < engine->vdso_end;
+}
+
+/*
+ * Parks the thread. A wait with a relative timeout keeps its deadline while the process lives;
+ * a restored thread waits for what was left when it was captured.
+ */
+static void stop_in_handler(ucontext_t *context)
+{
+	long number = interrupted_call(context->uc_mcontext.gregs);
+	struct rt_wait *wait = number == NEVER_SYSCALL ? NULL : timed_wait(number);
+	if (wait != NULL)
+		wait->left_ns = wait->deadline_ns - rt_monotonic_ns();
+	bool restored = rt_thread_stop(true);
+	if (wait != NULL) {
+		int64_t now = rt_monotonic_ns();
+		if (restored)
+			wait->deadline_ns = now + wait->left_ns;
+		else
+			wait->left_ns = wait->deadline_ns - now;
+	}
+	if (number != NEVER_SYSCALL)
+		restart_call(context, number, wait);
+	else
+		interrupt_restarted_call(context);
+}
+
+/* A signal of the program's own on our number: what its handler would have been. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+	if (rt_straggler_shadow.sa_handler == SIG_DFL || rt_straggler_shadow.sa_handler == SIG_IGN)
+		return;
+	if (rt_straggler_shadow.sa_flags & SA_SIGINFO)
+		rt_straggler_shadow.sa_sigaction(number, info, context);
+	else
+		rt_straggler_shadow.sa_handler(number);
+}
+
+static void handle_straggler_signal(int number, siginfo_t *info, void *context)
+{
+	if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == STRAGGLER_COOKIE) {
+		if (!rt_can_be_stopped())
+			return;
+		if (is_in_vdso(context))
+			rt_thread_postpone();
+		else
+			stop_in_handler(context);
+	} else {
+		pass_on(number, info, context);
+	}
+}
+
+int rt_straggler_install(int signal)
+{
+	struct rt_kernel_sigaction action = {
+		.handler = handle_straggler_signal,
+		.flags = SA_SIGINFO | SA_RESTART | RT_SA_RESTORER,
+		.restorer = rt_arch_signal_return,
+		.mask = ~0UL,
+	};
+	return (int)rt_syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof(uint64_t));
+}
+
+int rt_straggler_send(int tid)
+{
+	siginfo_t info;
+	memset(&info, 0, sizeof(info));
+	info.si_signo = rt_root.signal;
+	info.si_code = SI_QUEUE;
+	info.si_pid = rt_root.pid;
+	info.si_value.sival_ptr = STRAGGLER_COOKIE;
+	return (int)rt_syscall(SYS_rt_tgsigqueueinfo, rt_root.pid, tid, rt_root.signal, &info);
+}

@@ -1,0 +1,211 @@
+/*
+ * Sockets: options, and calls that wait for as long as SO_RCVTIMEO or SO_SNDTIMEO says. The kernel
+ * never restarts those after a signal. When it was our signal alone that interrupted one, the wrapper
+ * waits for what is left and makes the call again. A program that never sets a timeout pays nothing.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "descriptor/descriptor.h"
+#include "shim/next.h"
+#include "threads/thread.h"
+#include "threads/wait.h"
+
+#define NS_PER_S 1000000000L
+#define NS_PER_MS 1000000L
+#define SCOPED_WAIT struct rt_wait __attribute__((cleanup(rt_wait_end)))
+
+static bool timeouts_set; /* atomic, never cleared: setsockopt() has been called for one */
+
+static bool joins_group(int level, int option)
+{
+	switch (option) {
+	case IP_ADD_MEMBERSHIP:
+	case IP_ADD_SOURCE_MEMBERSHIP: return level == IPPROTO_IP;
+	case IPV6_ADD_MEMBERSHIP: return level == IPPROTO_IPV6;
+	case MCAST_JOIN_GROUP:
+	case MCAST_JOIN_SOURCE_GROUP: return level == IPPROTO_IP || level == IPPROTO_IPV6;
+	default: return false;
+	}
+}
+
+/* Options are read before the stop, and again where this says so. */
+SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+{
+	if (level == SOL_SOCKET && (option == SO_RCVTIMEO || option == SO_SNDTIMEO))
+		__atomic_store_n(&timeouts_set, true, __ATOMIC_RELEASE);
+	rt_descriptors_option_begins(fd);
+	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
+	if (result == 0 && joins_group(level, option))
+		rt_descriptors_note_membership(fd, level, option, value, length);
+	rt_descriptors_option_ends(fd);
+	return result;
+}
+
+/* Whether the call may have a timeout at all; false for all calls of most programs. */
+static inline bool may_time_out(int flags)
+{
+	return __builtin_expect(__atomic_load_n(&timeouts_set, __ATOMIC_RELAXED), 0) && !(flags & MSG_DONTWAIT) &&
+	       rt_root.engine != NULL;
+}
+
+static void begin_timeout(struct rt_wait *wait, long number, int fd, int option)
+{
+	struct timeval timeout = {0};
+	socklen_t length = sizeof(timeout);
+	int saved = errno;
+	wait->number = number;
+	wait->kind = RT_WAIT_SOCKET;
+	wait->interrupted = false;
+	wait->deadline_ns = INT64_MAX;
+	if (getsockopt(fd, SOL_SOCKET, option, &timeout, &length) == 0 && (timeout.tv_sec > 0 || timeout.tv_usec > 0))
+		wait->deadline_ns = rt_monotonic_ns() + timeout.tv_sec * NS_PER_S + timeout.tv_usec * 1000;
+	errno = saved;
+	rt_wait_begin(wait);
+}
+
+/* After a call that has failed: true when it is to be made again. Else errno says what it ends with. */
+static bool wait_again(struct rt_wait *wait, int fd, short events)
+{
+	if (errno != EINTR || !wait->interrupted)
+		return false;
+	struct pollfd entry = {.fd = fd, .events = events};
+	int64_t left = wait->deadline_ns - rt_monotonic_ns();
+	int ready = left <= 0 ? 0 : poll(&entry, 1, (int)((left + NS_PER_MS - 1) / NS_PER_MS));
+	wait->interrupted = false;
+	if (ready == 0)
+		errno = wait->number == SYS_connect ? EINPROGRESS : EAGAIN;
+	return ready > 0;
+}
+
+/* Makes `call` until it ends by something else than our signal; `ssize_t result` is what it gave. */
+#define WITH_TIMEOUT(number, fd, option, events, call)               \
+	do {                                                         \
+		SCOPED_WAIT wait;                                    \
+		begin_timeout(&wait, number, fd, option);            \
+		do                                                   \
+			result = (call);                             \
+		while (result < 0 && wait_again(&wait, fd, events)); \
+	} while (0)
+
+SHIM_EXPORT ssize_t recv(int fd, void *buffer, size_t length, int flags)
+{
+	ssize_t result;
+	if (!may_time_out(flags))
+		return SHIM_NEXT(recv)(fd, buffer, length, flags);
+	WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recv)(fd, buffer, length, flags));
+	return result;
+}
+
+SHIM_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t length, int flags, struct sockaddr *address,
+			     socklen_t *address_length)
+{
+	ssize_t result;
+	if (!may_time_out(flags))
+		return SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length);
+	WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN,
+		     SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length));
+	return result;
+}
+
+extern ssize_t __recv_chk(int fd, void *buffer, size_t length, size_t size, int flags);
+extern ssize_t __recvfrom_chk(int fd, void *buffer, size_t length, size_t size, int flags, struct sockaddr *address,
+			      socklen_t *address_length);
+extern ssize_t __read_chk(int fd, void *buffer, size_t length, size_t size);
+
+SHIM_EXPORT ssize_t __recv_chk(int fd, void *buffer, size_t length, size_t size, int flags)
+{
+	return length > size ? SHIM_NEXT(__recv_chk)(fd, buffer, length, size, flags) : recv(fd, buffer, length, flags);
+}
+
+SHIM_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t length, size_t size, int flags,
+				   struct sockaddr *address, socklen_t *address_length)
+{
+	if (length > size)
+		return SHIM_NEXT(__recvfrom_chk)(fd, buffer, length, size, flags, address, address_length);
+	return recvfrom(fd, buffer, length, flags, address, address_length);
+}
+
+SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	ssize_t result;
+	if (!may_time_out(flags))
+		return SHIM_NEXT(recvmsg)(fd, message, flags);
+	WITH_TIMEOUT(SYS_recvmsg, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recvmsg)(fd, message, flags));
+	return result;
+}
+
+SHIM_EXPORT ssize_t read(int fd, void *buffer, size_t length)
+{
+	ssize_t result;
+	if (!may_time_out(0))
+		return SHIM_NEXT(read)(fd, buffer, length);
+	WITH_TIMEOUT(SYS_read, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(read)(fd, buffer, length));
+	return result;
+}
+
+SHIM_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t length, size_t size)
+{
+	return length > size ? SHIM_NEXT(__read_chk)(fd, buffer, length, size) : read(fd, buffer, length);
+}
+
+SHIM_EXPORT ssize_t send(int fd, const void *bytes, size_t length, int flags)
+{
+	ssize_t result;
+	if (!may_time_out(flags))
+		return SHIM_NEXT(send)(fd, bytes, length, flags);
+	WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(send)(fd, bytes, length, flags));
+	return result;
+}
+
+SHIM_EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags, const struct sockaddr *address,
+			   socklen_t address_length)
+{
+	ssize_t result;
+	if (!may_time_out(flags))
+		return SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length);
+	WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT,
+		     SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length));
+	return result;
+}
+
+SHIM_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	ssize_t result;
+	if (!may_time_out(flags))
+		return SHIM_NEXT(sendmsg)(fd, message, flags);
+	WITH_TIMEOUT(SYS_sendmsg, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(sendmsg)(fd, message, flags));
+	return result;
+}
+
+SHIM_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+	int result;
+	if (!may_time_out(0))
+		return SHIM_NEXT(accept)(fd, address, length);
+	WITH_TIMEOUT(SYS_accept, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(accept)(fd, address, length));
+	return result;
+}
+
+SHIM_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	int result;
+	if (!may_time_out(0))
+		return SHIM_NEXT(accept4)(fd, address, length, flags);
+	WITH_TIMEOUT(SYS_accept4, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(accept4)(fd, address, length, flags));
+	return result;
+}
+
+SHIM_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+	int result;
+	if (!may_time_out(0))
+		return SHIM_NEXT(connect)(fd, address, length);
+	WITH_TIMEOUT(SYS_connect, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(connect)(fd, address, length));
+	return result;
+}
