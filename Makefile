@@ -108,7 +108,7 @@ uninstall:
 
 CHECKED := $(sort $(shell find runtime shim tools -name '*.c'))
 FORMATTED := $(sort $(shell find runtime shim tools tests -name '*.c' -o -name '*.h'))
-SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/fuzz/run tests/run-tests tests/install-packages \
+SCRIPTS := $(wildcard .ci/run demo/*.sh tests/e2e/*.sh tests/bench/*.sh tests/fuzz/run tests/fuzz/make-inputs tests/run-tests tests/install-packages \
 	tests/vm/run tests/vm/guest/init tests/vm/guest/suite)
 
 # One file at a time: clang-tidy 14 mixes up va_list between files.

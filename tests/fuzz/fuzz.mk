@@ -82,3 +82,9 @@ fuzz-coverage: fuzz-packages
 	@FUZZ=$(FUZZ) tests/fuzz/run coverage $(FUZZ_TARGETS)
 
 .PHONY: fuzz fuzz-packages fuzz-coverage
+
+fuzz-inputs: test-packages
+	@$(MAKE) --no-print-directory tests $(addprefix $(FUZZ)/seed_,manifest store undo)
+	@BUILD=$(BUILD) tests/fuzz/make-inputs
+
+.PHONY: fuzz-inputs
