@@ -209,9 +209,20 @@ static void advance(struct iovec **buffers, size_t *count, size_t done)
 	}
 }
 
+/* Asked before a file becomes longer, which would hide that somebody has made it shorter. */
+static int look_at_size(const struct persist_file *file)
+{
+	struct stat status;
+	int error = rt_sys_fstat(file->fd, &status);
+	return error == 0 && (uint64_t)status.st_size < file->size ? -EBADMSG : error;
+}
+
 int rt_persist_write(struct persist_file *file, uint64_t offset, struct iovec *buffers, size_t count)
 {
 	uint64_t start = offset;
+	int error = look_at_size(file);
+	if (error < 0)
+		return error;
 	advance(&buffers, &count, 0);
 	while (count > 0) {
 		long done = rt_fail(RT_FAIL_STORE_WRITE);
@@ -262,6 +273,8 @@ int rt_persist_grow(struct persist_file *file, uint64_t size)
 	int error = rt_fail(RT_FAIL_STORE_GROW);
 	if (error == 0 && is_above_limit(size))
 		error = -EFBIG;
+	if (error == 0)
+		error = look_at_size(file);
 	if (error < 0)
 		return error;
 	do {
