@@ -11,17 +11,17 @@
 #include <string.h>
 
 #include "arch/x86_64/context.h"
-#include "life/bus.h"
-#include "engine.h"
 #include "base/fail.h"
-#include "layout.h"
 #include "base/memory.h"
 #include "base/message.h"
-#include "respct.h"
-#include "life/start.h"
 #include "base/sys.h"
-#include "threads/thread.h"
+#include "engine.h"
 #include "files/undo.h"
+#include "layout.h"
+#include "life/bus.h"
+#include "life/start.h"
+#include "respct.h"
+#include "threads/thread.h"
 #include "threads/wait.h"
 
 #define STACK_SIZE (512 * 1024)

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 
-#include "life/crash.h"
 #include "base/hidden.h"
 #include "base/memory.h"
-#include "life/start.h"
 #include "base/sys.h"
-#include "threads/thread.h"
 #include "files/undo.h"
+#include "life/crash.h"
+#include "life/start.h"
+#include "threads/thread.h"
 
 #define MAX_STORE_DESCRIPTORS 16
 

@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "memory/advice.h"
 #include "descriptor/descriptor.h"
 #include "manifest.h"
+#include "memory/advice.h"
 #include "memory/region.h"
 #include "root.h"
 #include "store/store.h"

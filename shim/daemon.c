@@ -9,11 +9,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "life/daemon.h"
 #include "base/message.h"
+#include "life/daemon.h"
+#include "life/start.h"
 #include "next.h"
 #include "root.h"
-#include "life/start.h"
 
 #define NAMESPACES                                                                                                   \
 	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | \

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "life/environment.h"
-#include "next.h"
 #include "life/start.h"
+#include "next.h"
 
 /* What a failed exec gives back. */
 static int come_back(int result, char *const given[], char *const used[])

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "life/daemon.h"
-#include "next.h"
 #include "life/start.h"
+#include "next.h"
 #include "system_call.h"
 #include "threads/thread.h"
 

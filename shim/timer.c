@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "shim/memory/heap.h"
 #include "next.h"
 #include "root.h"
+#include "shim/memory/heap.h"
 
 #define TIMER_SIGNAL (SIGRTMAX - 4) /* to the serving thread alone */
 

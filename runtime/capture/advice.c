@@ -8,10 +8,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "engine.h"
 #include "base/memory.h"
 #include "base/parse.h"
 #include "base/sys.h"
+#include "engine.h"
 
 #define FIRST_ADVICE 256
 #define LINE_SIZE 8192

@@ -6,10 +6,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "descriptor/table.h"
-#include "engine.h"
 #include "base/message.h"
 #include "base/sys.h"
+#include "descriptor/table.h"
+#include "engine.h"
 
 #define CHILDREN_BUFFER 4096
 

@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-#include "capture/status.h"
-#include "engine.h"
 #include "base/memory.h"
 #include "base/message.h"
 #include "base/parse.h"
 #include "base/sys.h"
+#include "capture/status.h"
+#include "engine.h"
 #include "threads/thread.h"
 
 #define MAX_GROUPS 1024

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "memory/advice.h"
-#include "engine.h"
-#include "layout.h"
 #include "base/memory.h"
 #include "base/sys.h"
 #include "base/uapi.h"
+#include "engine.h"
+#include "layout.h"
+#include "memory/advice.h"
 
 #define BATCH_PAGES 512 /* pages per process_vm_readv(); its limit is 1024 ranges */
 #define FIRST_MISSED 512

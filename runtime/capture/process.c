@@ -9,17 +9,17 @@
 #include <signal.h>
 #include <time.h>
 
-#include "life/crash.h"
 #include "arch/x86_64/processor.h"
-#include "engine.h"
 #include "base/memory.h"
 #include "base/message.h"
+#include "base/sys.h"
+#include "base/uapi.h"
+#include "engine.h"
+#include "files/undo.h"
+#include "life/crash.h"
 #include "life/resume.h"
 #include "life/start.h"
-#include "base/sys.h"
 #include "threads/thread.h"
-#include "base/uapi.h"
-#include "files/undo.h"
 
 #define MAX_AUXV 1024
 #define PATH_SIZE 4096

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "engine.h"
 #include "base/sys.h"
+#include "engine.h"
 
 #define SAVED_LIMIT (1UL << 20) /* bytes, of all mappings together */
 

@@ -17,13 +17,13 @@
 #include <signal.h>
 #include <string.h>
 
-#include "capture/status.h"
-#include "descriptor/table.h"
-#include "engine.h"
 #include "base/memory.h"
 #include "base/message.h"
 #include "base/parse.h"
 #include "base/sys.h"
+#include "capture/status.h"
+#include "descriptor/table.h"
+#include "engine.h"
 #include "threads/thread.h"
 #include "threads/wait.h"
 

@@ -15,9 +15,9 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "engine.h"
 #include "base/memory.h"
 #include "base/sys.h"
+#include "engine.h"
 #include "threads/wait.h"
 
 #define NS_PER_S 1000000000L

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "descriptor/table.h"
 #include "base/memory.h"
 #include "base/message.h"
+#include "descriptor/table.h"
 
 #define DIRECTORY_BUFFER (32 * 1024)
 #define NAMES_REFRESHED 16 /* names read again by each prepare: a renamed parent shows nowhere else */

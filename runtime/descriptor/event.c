@@ -10,8 +10,8 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-#include "descriptor/table.h"
 #include "base/message.h"
+#include "descriptor/table.h"
 
 #define INFO_CHUNK (16 * 1024)
 #define NANOSECONDS 1000000000L

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "descriptor/table.h"
 #include "base/message.h"
+#include "descriptor/table.h"
 #include "memory/region.h"
 
 #define CONTENTS_LIMIT (1024 * 1024)

@@ -15,9 +15,9 @@
 #include <sys/resource.h>
 
 #include "base/aside.h"
-#include "descriptor/table.h"
 #include "base/memory.h"
 #include "base/message.h"
+#include "descriptor/table.h"
 
 #define STACK_SIZE (128 * 1024)
 

@@ -8,8 +8,8 @@
  */
 #include <string.h>
 
-#include "descriptor/table.h"
 #include "base/message.h"
+#include "descriptor/table.h"
 
 /* In the image: a restored program has locked before. */
 static uint32_t program_locks;

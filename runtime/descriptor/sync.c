@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/aside.h"
-#include "descriptor/table.h"
 #include "base/memory.h"
 #include "base/sys.h"
+#include "descriptor/table.h"
 
 #define STACK_BYTES (32 * 1024)
 #define TIMES_ARE_COARSE_NS 20000000 /* a write so soon after another one may leave no trace in st_ctim */

@@ -16,8 +16,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "descriptor/descriptor.h"
 #include "base/sys.h"
+#include "descriptor/descriptor.h"
 
 #define RT_IPPROTO_MPTCP 262
 #ifndef SO_BUF_LOCK

@@ -8,28 +8,27 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/aside.h"
-#include "engine.h"
 #include "base/hidden.h"
-#include "links.h"
 #include "base/memory.h"
 #include "base/message.h"
+#include "base/sys.h"
+#include "composer.h"
+#include "engine.h"
+#include "links.h"
+#include "read_aside.h"
 #include "respct.h"
 #include "store/undo_log.h"
-#include "base/sys.h"
 #include "threads/thread.h"
 
 #define SEEN_FILES 4096 /* a power of two */
 #define SEEN_PROBES 8
 #define WORTH_A_CHECKPOINT (16UL << 20) /* bytes in the log: the next checkpoint is not waited for */
-#define ASIDE_STACK (32 * 1024)
 
 /* A file that has been met since the last stop. */
 struct seen {
@@ -37,17 +36,6 @@ struct seen {
 	uint32_t interval;
 	bool named;   /* the log has its UNDO_FILE */
 	bool created; /* it did not exist at the stop: its contents need not be saved */
-};
-
-/* Reading a file by a thread of its own; see read_aside(). */
-struct reading {
-	int directory;
-	const char *path;
-	char *link; /* PATH_MAX bytes for where the path leads, or NULL */
-	int64_t link_length;
-	char *data;
-	uint64_t offset, capacity;
-	int64_t result; /* bytes read, or -errno */
 };
 
 struct rt_undo {
@@ -137,228 +125,6 @@ static void forget_names(struct rt_undo *undo)
 		undo->seen[i].named = false;
 }
 
-/* ---- composing a record at the end of the log ---- */
-
-/* The log may be cut short meanwhile, and what is there reads as zeros then. So nothing is read back that leads
- * anywhere: the record's own copy is here, and is put in front of the rest at the end. */
-struct composer {
-	struct rt_undo *undo;
-	char *place; /* in the log */
-	struct undo_record record;
-	size_t used; /* bytes of header and paths */
-	int error;
-};
-
-static int64_t to_ns(struct timespec time)
-{
-	return time.tv_sec * 1000000000L + time.tv_nsec;
-}
-
-static struct composer compose(struct rt_undo *undo, enum undo_kind kind, const struct stat *status)
-{
-	struct composer composer = {.undo = undo, .used = sizeof(struct undo_record)};
-	struct timespec now = {0};
-	composer.place = rt_undo_log_room(&undo->log, sizeof(struct undo_record) + 2 * PATH_MAX, &composer.error);
-	if (composer.place == NULL)
-		return composer;
-	rt_syscall(SYS_clock_gettime, CLOCK_REALTIME_COARSE, &now);
-	composer.record = (struct undo_record){.kind = (uint32_t)kind, .time_ns = to_ns(now)};
-	if (status == NULL)
-		return composer;
-	composer.record.device = status->st_dev;
-	composer.record.inode = status->st_ino;
-	composer.record.size = (uint64_t)status->st_size;
-	composer.record.device_number = status->st_rdev;
-	composer.record.mode = status->st_mode;
-	composer.record.user = status->st_uid;
-	composer.record.group = status->st_gid;
-	composer.record.access_ns = to_ns(status->st_atim);
-	composer.record.modify_ns = to_ns(status->st_mtim);
-	return composer;
-}
-
-/* Where the next string goes; PATH_MAX bytes are there. */
-static char *string_place(const struct composer *composer)
-{
-	return composer->place + composer->used;
-}
-
-/* The first string. */
-static char *path_in(const struct composer *composer)
-{
-	return composer->place + sizeof(struct undo_record);
-}
-
-/* The string put there is a path, or the target when there is a path already. */
-static void take_string(struct composer *composer, long length)
-{
-	if (composer->error < 0)
-		return;
-	if (length <= 0 || length >= PATH_MAX) {
-		composer->error = length < 0 ? (int)length : -ENAMETOOLONG;
-		return;
-	}
-	string_place(composer)[length] = '\0';
-	if (composer->record.path_length == 0)
-		composer->record.path_length = (uint32_t)length + 1;
-	else
-		composer->record.target_length = (uint32_t)length + 1;
-	composer->used += (size_t)length + 1;
-}
-
-static long read_fd_link(int fd, char *place)
-{
-	char link[32];
-	rt_format(link, sizeof(link), "/proc/self/fd/%d", fd);
-	return rt_syscall(SYS_readlink, link, place, PATH_MAX);
-}
-
-static void put_fd_path(struct composer *composer, int fd)
-{
-	if (composer->error == 0)
-		take_string(composer, read_fd_link(fd, string_place(composer)));
-}
-
-/* The inode of the directory that holds the last component of the path at `place`. */
-static uint64_t parent_of(char *place, size_t length)
-{
-	struct stat status;
-	size_t slash = length;
-	while (slash > 1 && place[slash - 1] == '/')
-		slash--;
-	while (slash > 1 && place[slash - 1] != '/')
-		slash--;
-	char kept = place[slash];
-	place[slash] = '\0';
-	long result = rt_syscall(SYS_stat, place, &status);
-	place[slash] = kept;
-	return result < 0 ? 0 : status.st_ino;
-}
-
-/* The path made absolute at `place`, PATH_MAX bytes. Its length or -errno. */
-static long make_absolute(char *place, int directory, const char *path)
-{
-	long base = 0;
-	if (path[0] != '/') {
-		base = directory == AT_FDCWD ? rt_syscall(SYS_getcwd, place, PATH_MAX) - 1
-					     : read_fd_link(directory, place);
-		if (base > 0 && base < PATH_MAX && place[base - 1] != '/')
-			place[base++] = '/';
-	}
-	size_t length = strlen(path);
-	if (base < 0 || (size_t)base + length >= PATH_MAX)
-		return base < 0 ? base : -ENAMETOOLONG;
-	memcpy(place + base, path, length + 1);
-	return base + (long)length;
-}
-
-/* The path made absolute; the inode of its directory goes to *parent. */
-static void put_path(struct composer *composer, int directory, const char *path, uint64_t *parent)
-{
-	if (composer->error < 0)
-		return;
-	long length = make_absolute(string_place(composer), directory, path);
-	if (length >= 0)
-		*parent = parent_of(string_place(composer), (size_t)length);
-	take_string(composer, length);
-}
-
-/* Another name of the file whose name is in the record, where one is known. */
-static void put_other_name(struct composer *composer, const struct stat *status)
-{
-	const char *other = rt_links_other(status->st_dev, status->st_ino, path_in(composer));
-	if (composer->error < 0 || other == NULL)
-		return;
-	size_t length = strlen(other);
-	memcpy(string_place(composer), other, length);
-	take_string(composer, (long)length);
-}
-
-/* Room for `bytes` of data behind the strings. */
-static char *data_place(struct composer *composer, uint64_t bytes)
-{
-	if (composer->error < 0)
-		return NULL;
-	size_t offset = undo_data_offset(&composer->record);
-	if (bytes > UNDO_LOG_BYTES)
-		composer->error = -EFBIG;
-	else
-		rt_undo_log_room(&composer->undo->log, offset + bytes + 8, &composer->error);
-	return composer->error < 0 ? NULL : composer->place + offset;
-}
-
-/* Seals and appends. 0, -ENOENT when there is nothing to save any more, or why it could not be. */
-static int finish(struct composer *composer)
-{
-	struct undo_record *record = &composer->record;
-	if (composer->error < 0)
-		return composer->error;
-	size_t end = undo_data_offset(record) + record->data_length;
-	memset(composer->place + end, 0, -end & 7);
-	record->length = (end + 7) & ~(size_t)7;
-	return rt_undo_log_append(&composer->undo->log, record);
-}
-
-/* ---- reading a file without a descriptor of the program ---- */
-
-static int64_t read_at(int fd, char *data, uint64_t offset, uint64_t length)
-{
-	uint64_t done = 0;
-	while (done < length) {
-		ssize_t part = rt_sys_pread(fd, data + done, length - done, (off_t)(offset + done));
-		if (part == 0)
-			break;
-		if (part < 0)
-			return part;
-		done += (uint64_t)part;
-	}
-	return (int64_t)done;
-}
-
-static int64_t read_here(struct reading *reading)
-{
-	char own[32];
-	struct stat status;
-	/* A table of our own: only what is needed to find the file is copied. */
-	unsigned first = reading->directory >= 0 ? (unsigned)reading->directory + 1 : 0;
-	int64_t result = rt_syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_UNSHARE);
-	if (result < 0)
-		return result;
-	rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", reading->directory);
-	int fd = rt_sys_openat(reading->directory, reading->path != NULL ? reading->path : own,
-			       O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return fd;
-	result = rt_sys_fstat(fd, &status);
-	if (result < 0 || !S_ISREG(status.st_mode))
-		return result < 0 ? result : -EINVAL;
-	if (reading->link != NULL) {
-		rt_format(own, sizeof(own), "/proc/thread-self/fd/%d", fd);
-		result = rt_syscall(SYS_readlink, own, reading->link, PATH_MAX - 1);
-		if (result < 0)
-			return result;
-		reading->link_length = result;
-	}
-	return read_at(fd, reading->data, reading->offset, reading->capacity);
-}
-
-static void read_alone(void *argument)
-{
-	struct reading *reading = argument;
-	reading->result = read_here(reading);
-}
-
-/* Reads a file without a descriptor in the program's table. */
-static void read_aside(struct rt_undo *undo, struct reading *reading)
-{
-	int result = rt_run_aside(undo->aside_stack, ASIDE_STACK, RT_ASIDE_SHARE, read_alone, reading);
-	if (result < 0)
-		reading->result = result;
-	/* Not by that thread: the log may have been cut, and it has all signals blocked. */
-	if (reading->link_length > 0)
-		reading->link[reading->link_length] = '\0';
-}
-
 /* ---- files ---- */
 
 /* The log knows the file's name and length before anything of it is changed. */
@@ -367,9 +133,9 @@ static int name_file(struct rt_undo *undo, int fd, const struct stat *status)
 	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
 	if (seen->named)
 		return 0;
-	struct composer composer = compose(undo, UNDO_FILE, status);
-	put_fd_path(&composer, fd);
-	int result = finish(&composer);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_FILE, status);
+	rt_compose_fd_path(&composer, fd);
+	int result = rt_compose_end(&composer);
 	seen->named = result == 0;
 	return result;
 }
@@ -380,21 +146,21 @@ static int save_bytes(struct rt_undo *undo, int fd, const struct stat *status, u
 	int result = name_file(undo, fd, status);
 	if (result < 0 || start >= end)
 		return result;
-	struct composer composer = compose(undo, UNDO_BYTES, status);
-	char *data = data_place(&composer, end - start);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_BYTES, status);
+	char *data = rt_compose_data(&composer, end - start);
 	if (data == NULL)
 		return composer.error;
-	int64_t got = read_at(fd, data, start, end - start);
+	int64_t got = rt_read_at(fd, data, start, end - start);
 	if (got == -EBADF || got == -EINVAL) { /* O_WRONLY, O_DIRECT */
-		struct reading reading = {.directory = fd, .data = data, .offset = start, .capacity = end - start};
-		read_aside(undo, &reading);
+		struct rt_reading reading = {.directory = fd, .data = data, .offset = start, .capacity = end - start};
+		rt_read_aside(undo->aside_stack, &reading);
 		got = reading.result;
 	}
 	if (got < 0)
 		return (int)got;
 	composer.record.offset = start;
 	composer.record.data_length = (uint64_t)got;
-	return finish(&composer);
+	return rt_compose_end(&composer);
 }
 
 /* Saves a file from `start` on, found by name; its name goes to the log resolved. */
@@ -410,7 +176,7 @@ static int save_by_path(struct rt_undo *undo, const struct rt_undo_request *requ
 		return -ENOENT;
 	if (start > size)
 		start = size;
-	struct composer composer = compose(undo, UNDO_FILE, status);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_FILE, status);
 	if (composer.error < 0)
 		return composer.error;
 	/* Behind what this record can become, so that both can be made from one reading. */
@@ -419,28 +185,28 @@ static int save_by_path(struct rt_undo *undo, const struct rt_undo_request *requ
 	if (composer.error < 0)
 		return composer.error;
 	char *data = composer.place + 2 * apart;
-	struct reading reading = {.directory = request->directory,
-				  .path = request->path,
-				  .link = string_place(&composer),
-				  .data = data,
-				  .offset = start,
-				  .capacity = size - start};
-	read_aside(undo, &reading);
+	struct rt_reading reading = {.directory = request->directory,
+				     .path = request->path,
+				     .link = rt_compose_place(&composer),
+				     .data = data,
+				     .offset = start,
+				     .capacity = size - start};
+	rt_read_aside(undo->aside_stack, &reading);
 	if (reading.result < 0)
 		return (int)reading.result;
-	take_string(&composer, (long)strlen(string_place(&composer)));
-	int result = finish(&composer);
+	rt_compose_take(&composer, (long)strlen(rt_compose_place(&composer)));
+	int result = rt_compose_end(&composer);
 	seen->named = result == 0;
 	if (result < 0 || reading.result == 0)
 		return result;
-	composer = compose(undo, UNDO_BYTES, status);
-	char *place = data_place(&composer, (uint64_t)reading.result);
+	composer = rt_compose(&undo->log, UNDO_BYTES, status);
+	char *place = rt_compose_data(&composer, (uint64_t)reading.result);
 	if (place == NULL)
 		return composer.error;
 	memmove(place, data, (size_t)reading.result);
 	composer.record.offset = start;
 	composer.record.data_length = (uint64_t)reading.result;
-	return finish(&composer);
+	return rt_compose_end(&composer);
 }
 
 static int stat_regular(int fd, struct stat *status)
@@ -495,13 +261,13 @@ static int save_cut_path(struct rt_undo *undo, const struct rt_undo_request *req
 
 static int note_absent(struct rt_undo *undo, struct rt_undo_section *section, int directory, const char *path)
 {
-	struct composer composer = compose(undo, UNDO_ABSENT, NULL);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_ABSENT, NULL);
 	uint64_t parent = 0;
-	put_path(&composer, directory, path, &parent);
+	rt_compose_path(&composer, directory, path, &parent);
 	if (composer.error == 0)
 		composer.record.parent = parent;
 	section->makes = true;
-	return finish(&composer);
+	return rt_compose_end(&composer);
 }
 
 static int before_open(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
@@ -536,22 +302,23 @@ static int before_link(struct rt_undo *undo, const struct rt_undo_request *reque
 	if (stat_path(request->directory, request->path, &old, follow | (request->flags & AT_EMPTY_PATH)) < 0 ||
 	    stat_path(request->other_directory, request->other, &new, AT_SYMLINK_NOFOLLOW) != -ENOENT)
 		return -ENOENT;
-	struct composer composer = compose(undo, UNDO_CREATED, &old);
-	put_path(&composer, request->other_directory, request->other, &parent);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_CREATED, &old);
+	rt_compose_path(&composer, request->other_directory, request->other, &parent);
 	if (composer.error < 0)
 		return composer.error;
 	composer.record.parent = parent;
-	rt_links_note(old.st_dev, old.st_ino, path_in(&composer));
-	if (make_absolute(string_place(&composer), request->directory, request->path) > 0)
-		rt_links_note(old.st_dev, old.st_ino, string_place(&composer));
-	return finish(&composer);
+	rt_links_note(old.st_dev, old.st_ino, rt_composed_name(&composer));
+	if (rt_make_absolute(rt_compose_place(&composer), request->directory, request->path) > 0)
+		rt_links_note(old.st_dev, old.st_ino, rt_compose_place(&composer));
+	return rt_compose_end(&composer);
 }
 
-static int read_removed(struct composer *composer, int directory, const char *path, const struct stat *status)
+static int read_removed(struct rt_undo *undo, struct undo_composer *composer, int directory, const char *path,
+			const struct stat *status)
 {
 	uint64_t size = (uint64_t)status->st_size;
 	if (S_ISLNK(status->st_mode)) {
-		char *data = data_place(composer, PATH_MAX);
+		char *data = rt_compose_data(composer, PATH_MAX);
 		if (data == NULL)
 			return composer->error;
 		long length = rt_syscall(SYS_readlinkat, directory, path, data, PATH_MAX);
@@ -560,11 +327,11 @@ static int read_removed(struct composer *composer, int directory, const char *pa
 	}
 	if (!S_ISREG(status->st_mode) || size == 0)
 		return 0;
-	struct reading reading = {
-		.directory = directory, .path = path, .data = data_place(composer, size), .capacity = size};
+	struct rt_reading reading = {
+		.directory = directory, .path = path, .data = rt_compose_data(composer, size), .capacity = size};
 	if (reading.data == NULL)
 		return composer->error;
-	read_aside(composer->undo, &reading);
+	rt_read_aside(undo->aside_stack, &reading);
 	if (reading.result < 0)
 		return (int)reading.result;
 	composer->record.data_length = (uint64_t)reading.result;
@@ -581,18 +348,18 @@ static int save_removed(struct rt_undo *undo, int directory, const char *path, c
 		return 0;
 	}
 	seen->named = false;
-	struct composer composer = compose(undo, UNDO_REMOVED, status);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_REMOVED, status);
 	uint64_t parent = 0;
-	put_path(&composer, directory, path, &parent);
+	rt_compose_path(&composer, directory, path, &parent);
 	if (composer.error < 0)
 		return composer.error;
 	composer.record.parent = parent;
 	if (!S_ISDIR(status->st_mode) && status->st_nlink > 1) {
 		composer.record.flags |= UNDO_LINKED;
-		put_other_name(&composer, status);
+		rt_compose_other_name(&composer, status);
 	}
-	int result = read_removed(&composer, directory, path, status);
-	return result < 0 ? result : finish(&composer);
+	int result = read_removed(undo, &composer, directory, path, status);
+	return result < 0 ? result : rt_compose_end(&composer);
 }
 
 static int before_remove(struct rt_undo *undo, const struct rt_undo_request *request)
@@ -628,20 +395,20 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 		forget_names(undo);
 		section->moves_directory = true;
 	}
-	struct composer composer = compose(undo, UNDO_RENAMED, &old);
-	put_path(&composer, request->directory, request->path, &parent);
-	put_path(&composer, request->other_directory, request->other, &target_parent);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_RENAMED, &old);
+	rt_compose_path(&composer, request->directory, request->path, &parent);
+	rt_compose_path(&composer, request->other_directory, request->other, &target_parent);
 	if (composer.error < 0)
 		return composer.error;
 	composer.record.parent = parent;
 	composer.record.target_parent = target_parent;
 	if (old.st_nlink > 1 && !S_ISDIR(old.st_mode))
-		rt_links_note(old.st_dev, old.st_ino, path_in(&composer) + composer.record.path_length);
+		rt_links_note(old.st_dev, old.st_ino, rt_composed_name(&composer) + composer.record.path_length);
 	if (flags & RENAME_EXCHANGE_FLAG) {
 		composer.record.flags |= UNDO_EXCHANGED;
 		composer.record.size = exists ? taken.st_ino : 0;
 	}
-	return finish(&composer);
+	return rt_compose_end(&composer);
 }
 
 /* ---- requests ---- */
@@ -744,15 +511,15 @@ static void note_created(struct rt_undo *undo, int fd, int directory, const char
 {
 	uint64_t parent = 0;
 	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
-	struct composer composer = compose(undo, UNDO_CREATED, status);
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_CREATED, status);
 	if (fd >= 0)
-		put_fd_path(&composer, fd);
+		rt_compose_fd_path(&composer, fd);
 	else
-		put_path(&composer, directory, path, &parent);
+		rt_compose_path(&composer, directory, path, &parent);
 	if (composer.error == 0)
 		composer.record.parent =
-			fd >= 0 ? parent_of(path_in(&composer), composer.record.path_length - 1) : parent;
-	int result = finish(&composer);
+			fd >= 0 ? rt_parent_of(rt_composed_name(&composer), composer.record.path_length - 1) : parent;
+	int result = rt_compose_end(&composer);
 	if (result < 0)
 		tell_loss(undo, result);
 	else
@@ -796,7 +563,7 @@ static bool committed_position(struct store *store, struct manifest_undo *positi
 struct rt_undo *rt_undo_start(struct engine *engine)
 {
 	struct rt_undo *undo = rt_memory_map(sizeof(*undo));
-	char *stack = rt_memory_map(ASIDE_STACK);
+	char *stack = rt_memory_map(RT_READ_ASIDE_STACK);
 	if (undo == NULL || stack == NULL)
 		return NULL;
 	undo->aside_stack = stack;

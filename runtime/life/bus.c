@@ -4,10 +4,10 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "base/sys.h"
 #include "crash.h"
 #include "engine.h"
 #include "layout.h"
-#include "base/sys.h"
 #include "threads/thread.h"
 
 #define BUS_BIT (1UL << (SIGBUS - 1))

@@ -18,13 +18,13 @@
 #include <ucontext.h>
 
 #include "arch/x86_64/context.h"
-#include "bus.h"
-#include "engine.h"
 #include "base/hidden.h"
 #include "base/memory.h"
 #include "base/message.h"
 #include "base/parse.h"
 #include "base/sys.h"
+#include "bus.h"
+#include "engine.h"
 #include "threads/thread.h"
 
 #define MAX_FILES 2048

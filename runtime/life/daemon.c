@@ -18,12 +18,12 @@
 #include <time.h>
 
 #include "arch/x86_64/context.h"
-#include "crash.h"
 #include "base/hidden.h"
 #include "base/memory.h"
 #include "base/message.h"
-#include "start.h"
 #include "base/sys.h"
+#include "crash.h"
+#include "start.h"
 #include "threads/thread.h"
 
 #define STACK_SIZE (256 * 1024)

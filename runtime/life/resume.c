@@ -3,15 +3,15 @@
 
 #include <errno.h>
 
-#include "crash.h"
-#include "engine.h"
 #include "base/fail.h"
 #include "base/hidden.h"
-#include "layout.h"
 #include "base/memory.h"
 #include "base/message.h"
-#include "start.h"
 #include "base/sys.h"
+#include "crash.h"
+#include "engine.h"
+#include "layout.h"
+#include "start.h"
 #include "threads/thread.h"
 
 /* What the restored memory says of the dead process's runtime is void. */

@@ -10,16 +10,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "crash.h"
-#include "daemon.h"
-#include "environment.h"
 #include "base/fail.h"
 #include "base/hidden.h"
 #include "base/memory.h"
 #include "base/message.h"
+#include "base/sys.h"
+#include "crash.h"
+#include "daemon.h"
+#include "environment.h"
 #include "respct.h"
 #include "store/persist.h"
-#include "base/sys.h"
 #include "threads/thread.h"
 
 #define DEFAULT_INTERVAL_MS 64

@@ -6,12 +6,12 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
-#include "files/build_id.h"
-#include "layout.h"
 #include "base/memory.h"
 #include "base/parse.h"
 #include "base/sys.h"
 #include "base/uapi.h"
+#include "files/build_id.h"
+#include "layout.h"
 
 #define FIRST_REGIONS 512
 #define FIRST_NAMES 16384

@@ -5,12 +5,12 @@
 #include <signal.h>
 #include <string.h>
 
-#include "engine.h"
-#include "layout.h"
 #include "base/message.h"
 #include "base/sys.h"
-#include "threads/thread.h"
 #include "base/uapi.h"
+#include "engine.h"
+#include "layout.h"
+#include "threads/thread.h"
 
 #define LOOKS 1000 /* at a page that the kernel keeps taking away */
 

@@ -6,9 +6,9 @@
 
 #include <errno.h>
 
+#include "base/sys.h"
 #include "engine.h"
 #include "layout.h"
-#include "base/sys.h"
 
 #define HUGE_PAGE (2UL << 20)
 

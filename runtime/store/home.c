@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
 #include "base/memory.h"
+#include "internal.h"
 
 #define ENTRIES_AT_FIRST 4096
 

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
 #include "base/memory.h"
+#include "internal.h"
 
 #define CHUNKS_PER_SLAB 32
 

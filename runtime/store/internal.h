@@ -12,11 +12,11 @@
 #define RT_STORE_INTERNAL_H
 
 #include "base/fail.h"
-#include "format.h"
 #include "base/message.h"
+#include "base/sys.h"
+#include "format.h"
 #include "persist.h"
 #include "store.h"
-#include "base/sys.h"
 
 #define SLOT_HOME UINT32_MAX  /* not in the log: at home */
 #define ENTRY_NONE UINT32_MAX /* has no chunk of home yet */

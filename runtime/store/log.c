@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
 #include "base/memory.h"
+#include "internal.h"
 
 #define LOG_BYTES_MAX ((uint64_t)SLOT_HOME << RT_PAGE_SHIFT)
 

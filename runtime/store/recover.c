@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
 #include "base/memory.h"
+#include "internal.h"
 
 #define ROWS_PER_READ (TAIL_PIECE_BYTES / sizeof(struct page_row))
 #define DROPS_PER_READ (TAIL_PIECE_BYTES / sizeof(struct drop_row))

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
 #include "base/memory.h"
+#include "internal.h"
 
 #define READ_ATTEMPTS 5
 

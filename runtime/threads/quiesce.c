@@ -15,10 +15,10 @@
 
 #include "arch/x86_64/context.h"
 #include "base/aside.h"
-#include "engine.h"
 #include "base/memory.h"
 #include "base/message.h"
 #include "base/sys.h"
+#include "engine.h"
 #include "thread.h"
 #include "wait.h"
 

@@ -18,8 +18,8 @@
 #include <ucontext.h>
 
 #include "arch/x86_64/context.h"
-#include "engine.h"
 #include "base/sys.h"
+#include "engine.h"
 #include "thread.h"
 #include "wait.h"
 

@@ -14,10 +14,10 @@
 #include <sys/prctl.h>
 
 #include "arch/x86_64/context.h"
-#include "engine.h"
-#include "layout.h"
 #include "base/sys.h"
 #include "base/uapi.h"
+#include "engine.h"
+#include "layout.h"
 
 struct thread_table {
 	int size; /* records ever used */

@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "descriptor/descriptor.h"
 #include "base/hidden.h"
-#include "shim/next.h"
+#include "descriptor/descriptor.h"
 #include "root.h"
+#include "shim/next.h"
 
 static int bad_descriptor(void)
 {

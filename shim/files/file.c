@@ -14,8 +14,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "shim/next.h"
 #include "files/undo.h"
+#include "shim/next.h"
 
 /* Opens a section for the rest of the scope. */
 #define BEFORE(...)                    \

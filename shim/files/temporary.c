@@ -10,8 +10,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#include "shim/next.h"
 #include "root.h"
+#include "shim/next.h"
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 #define ATTEMPTS 238328 /* 62 to the third, as in libc */

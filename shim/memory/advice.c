@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "memory/advice.h"
 #include "base/message.h"
-#include "shim/next.h"
+#include "memory/advice.h"
 #include "root.h"
+#include "shim/next.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "shim/next.h"
 #include "root.h"
+#include "shim/next.h"
 
 #define OTHER_ROOM (64UL << 20) /* what is mapped outside of the runtime area: tables, the allocator's */
 #define GROWTH_ROOM (1UL << 30) /* and three times the limit itself: log, home and index */

@@ -7,12 +7,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "memory/advice.h"
+#include "base/sys.h"
 #include "heap.h"
 #include "layout.h"
-#include "shim/next.h"
-#include "base/sys.h"
+#include "memory/advice.h"
 #include "memory/window.h"
+#include "shim/next.h"
 
 /* Mappings whose place is not the program's own choice and not the kernel's business. */
 static bool is_placeable(const void *address, int flags)

@@ -5,9 +5,9 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-#include "shim/memory/heap.h"
 #include "base/sys.h"
 #include "memory/window.h"
+#include "shim/memory/heap.h"
 
 #define MAX_STACKS 4096    /* more threads than that at a time get libc's own stacks */
 #define MAX_IDLE_STACKS 64 /* kept mapped for the next threads */

@@ -4,10 +4,10 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "shim/next.h"
-#include "root.h"
-#include "stack.h"
 #include "base/sys.h"
+#include "root.h"
+#include "shim/next.h"
+#include "stack.h"
 
 /* The first code of a thread on a stack of ours. */
 static void *start_on_stack(void *argument)

@@ -14,18 +14,18 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "runtime/base/sys.h"
 #include "runtime/descriptor/descriptor.h"
 #include "runtime/layout.h"
-#include "runtime/base/sys.h"
 #include "sandbox.h"
 #include "tools/common/processor.h"
 #include "tools/common/report.h"
 #include "tools/respct/commands.h"
-#include "tools/restore/restorer/build_plan.h"
-#include "tools/restore/process/clocks.h"
 #include "tools/restore/descriptors/descriptors.h"
 #include "tools/restore/files/file_bytes.h"
 #include "tools/restore/files/shared.h"
+#include "tools/restore/process/clocks.h"
+#include "tools/restore/restorer/build_plan.h"
 
 #define FAIL(...) (fprintf(stderr, __VA_ARGS__), abort())
 

@@ -16,8 +16,8 @@
 #include "sandbox.h"
 #include "seal.h"
 #include "tools/respct/commands.h"
-#include "tools/restore/image.h"
 #include "tools/restore/files/undo.h"
+#include "tools/restore/image.h"
 
 #define OFFSET_LIMIT (1UL << 46)
 #define FAIL(...) (fprintf(stderr, __VA_ARGS__), abort())

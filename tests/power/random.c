@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "replaced.h"
 #include "power.h"
+#include "replaced.h"
 
 #define STEPS_MAX 30 /* of a run */
 #define LIVES 12     /* runs, after which a new store is made */

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/base/fail.h"
 #include "respct/crash/crash.h"
+#include "runtime/base/fail.h"
 
 #define KILLS 4000
 

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "runtime/manifest.h"
 #include "random.h"
+#include "runtime/manifest.h"
 
 #define RECORDS 2000
 #define LONGEST 700

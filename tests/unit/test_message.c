@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/base/message.h"
 #include "random.h"
+#include "runtime/base/message.h"
 
 #define ROUNDS 20000
 #define OUTPUT_SIZE 4096

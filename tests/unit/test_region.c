@@ -20,12 +20,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "runtime/layout.h"
+#include "random.h"
 #include "runtime/base/memory.h"
-#include "runtime/memory/region.h"
 #include "runtime/base/sys.h"
 #include "runtime/base/uapi.h"
-#include "random.h"
+#include "runtime/layout.h"
+#include "runtime/memory/region.h"
 
 #define ARENA 0x150000000000UL /* where the tests map; nothing else is there */
 #define ARENA_PAGES 256

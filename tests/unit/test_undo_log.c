@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/store/undo_log.h"
 #include "runtime/base/sys.h"
+#include "runtime/store/undo_log.h"
 
 static char directory[64];
 static struct undo_log undo_log;

@@ -23,12 +23,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/base/memory.h"
-#include "runtime/memory/region.h"
-#include "runtime/base/sys.h"
-#include "runtime/track/track.h"
-#include "runtime/base/uapi.h"
 #include "random.h"
+#include "runtime/base/memory.h"
+#include "runtime/base/sys.h"
+#include "runtime/base/uapi.h"
+#include "runtime/memory/region.h"
+#include "runtime/track/track.h"
 
 #define PAGE 4096UL
 #define ARENA 0x130000000000UL

@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/message.h"
 #include "commands.h"
 #include "common/report.h"
-#include "base/message.h"
 #include "store/persist.h"
 #include "track/track.h"
 

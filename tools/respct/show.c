@@ -14,12 +14,12 @@
 #include <unistd.h>
 
 #include "backtrace.h"
+#include "base/message.h"
 #include "commands.h"
 #include "common/crash_record.h"
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
-#include "base/message.h"
 
 #define NS_PER_S 1000000000L
 

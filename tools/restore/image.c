@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "common/report.h"
 #include "descriptor/descriptor.h"
 #include "layout.h"
-#include "base/sys.h"
 
 #define PATH_LIMIT 4096
 #define DESCRIPTOR_LIMIT (1 << 30)

@@ -16,20 +16,20 @@
 #include <unistd.h>
 
 #include "arch/x86_64/processor.h"
-#include "restore/restorer/build_plan.h"
+#include "base/fail.h"
 #include "common/crash_record.h"
-#include "restore/process/clocks.h"
 #include "common/processor.h"
 #include "common/report.h"
+#include "image.h"
 #include "restore/descriptors/descriptors.h"
 #include "restore/files/directory.h"
-#include "base/fail.h"
 #include "restore/files/file_bytes.h"
-#include "image.h"
-#include "restore/process/process.h"
-#include "restore/files/undo.h"
-#include "restore/process/session.h"
 #include "restore/files/shared.h"
+#include "restore/files/undo.h"
+#include "restore/process/clocks.h"
+#include "restore/process/process.h"
+#include "restore/process/session.h"
+#include "restore/restorer/build_plan.h"
 #include "track/track.h"
 
 #define TEST_PROCESSOR "RESPCT_TEST_PROCESSOR_WITHOUT" /* pretends that this feature is missing */

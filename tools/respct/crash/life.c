@@ -12,10 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fail.h"
 #include "common/children.h"
 #include "common/report.h"
 #include "crash.h"
-#include "base/fail.h"
 
 #define DEFAULT_TIMEOUT_S 120
 #define SLOW_CHECKPOINT_NS (1500 * MILLISECOND) /* longer without one: say where the threads are */

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fail.h"
 #include "common/children.h"
 #include "crash.h"
-#include "base/fail.h"
 
 #define MOST_TIMES 4 /* a step is taken the first to the fourth time it is reached */
 #define MOST_ANY 120 /* steps of any kind */

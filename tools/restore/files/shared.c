@@ -22,10 +22,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "common/report.h"
 #include "descriptor/descriptor.h"
 #include "restore/descriptors/object.h"
-#include "base/sys.h"
 
 #define NOT_A_MEMFD (~0U)
 #define SEGMENT_MODE 0777

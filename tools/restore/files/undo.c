@@ -25,8 +25,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/report.h"
 #include "base/fail.h"
+#include "common/report.h"
 #include "restore/descriptors/replaced.h"
 #include "store/undo_log.h"
 

@@ -18,9 +18,9 @@
 
 #include "clocks.h"
 #include "common/report.h"
+#include "restore/files/shared.h"
 #include "restore/restorer/plan.h"
 #include "session.h"
-#include "restore/files/shared.h"
 
 static pid_t child;          /* the process as we know it */
 static pid_t namespace_init; /* its namespace's init, our child; 0: none */

@@ -14,14 +14,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "restore/files/build_id.h"
+#include "base/sys.h"
+#include "base/uapi.h"
 #include "common/report.h"
 #include "layout.h"
-#include "restore/descriptors/replaced.h"
-#include "base/sys.h"
 #include "restore/descriptors/object.h"
+#include "restore/descriptors/replaced.h"
+#include "restore/files/build_id.h"
 #include "restore/files/shared.h"
-#include "base/uapi.h"
 #include "vdso.h"
 
 extern const char restorer_blob[], restorer_blob_end[];

@@ -2,8 +2,8 @@
 #ifndef RESTORE_BUILD_PLAN_H
 #define RESTORE_BUILD_PLAN_H
 
-#include "restore/image.h"
 #include "plan.h"
+#include "restore/image.h"
 
 /* Refuses, naming it, when a file the process has mapped is missing or was changed since. */
 void check_files(const struct image *image);

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 #include "layout.h"
-#include "manifest.h"
 #include "life/resume.h"
+#include "manifest.h"
 
 /* How far the restore came; a shared page at RT_RESTORER_BASE, below the block. */
 enum restore_outcome {

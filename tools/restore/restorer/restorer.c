@@ -20,9 +20,9 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "base/sys.h"
 #include "layout.h"
 #include "plan.h"
-#include "base/sys.h"
 #include "threads/thread.h"
 
 #define SIGNAL_COUNT 64

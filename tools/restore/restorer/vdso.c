@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sys.h"
 #include "common/report.h"
 #include "layout.h"
-#include "base/sys.h"
 
 #define SIZE_LIMIT (PLAN_MAX_VDSO_PAGES * RT_PAGE_SIZE) /* bytes of a vDSO */
 #define REACH ((1UL << 31) - (1UL << 24))               /* of a jump, with the sizes of all involved */

@@ -7,8 +7,8 @@
 
 #include <stdbool.h>
 
-#include "restore/image.h"
 #include "plan.h"
+#include "restore/image.h"
 
 /*
  * Decides where this kernel's own mappings go: to the program's old places, when it is the same vDSO,
