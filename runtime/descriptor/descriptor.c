@@ -85,7 +85,7 @@ void rt_descriptors_set_directories(struct descriptor_table *table, int fd_dir, 
 
 /* ---- opening, in the stop ---- */
 
-static bool lift_limit(struct rlimit *soft)
+bool rt_descriptor_lift_limit(struct rlimit *soft)
 {
 	if (rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, soft) < 0 || soft->rlim_cur >= soft->rlim_max)
 		return false;
@@ -97,7 +97,7 @@ int rt_descriptor_open_file(int directory, const char *path, int flags)
 {
 	struct rlimit limit;
 	int fd = rt_sys_openat(directory, path, flags | O_CLOEXEC | O_NOCTTY, 0);
-	if (fd != -EMFILE || !lift_limit(&limit))
+	if (fd != -EMFILE || !rt_descriptor_lift_limit(&limit))
 		return fd;
 	fd = rt_sys_openat(directory, path, flags | O_CLOEXEC | O_NOCTTY, 0);
 	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
@@ -108,7 +108,7 @@ int rt_descriptor_open_pipe(int ends[2])
 {
 	struct rlimit limit;
 	int result = (int)rt_syscall(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
-	if (result != -EMFILE || !lift_limit(&limit))
+	if (result != -EMFILE || !rt_descriptor_lift_limit(&limit))
 		return result;
 	result = (int)rt_syscall(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
 	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
@@ -119,7 +119,7 @@ int rt_descriptor_open_socket(int family, int type, int protocol)
 {
 	struct rlimit limit;
 	int fd = (int)rt_syscall(SYS_socket, family, type, protocol);
-	if (fd != -EMFILE || !lift_limit(&limit))
+	if (fd != -EMFILE || !rt_descriptor_lift_limit(&limit))
 		return fd;
 	fd = (int)rt_syscall(SYS_socket, family, type, protocol);
 	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);

@@ -12,7 +12,6 @@
  */
 #include <limits.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/aside.h"
 #include "base/memory.h"
@@ -179,15 +178,6 @@ static void capture_alone(void *argument)
 	rt_syscall(SYS_close_range, 0U, ~0U, 0U);
 }
 
-/* The limit is the process's, not the table's. */
-static bool lift_limit(struct rlimit *before)
-{
-	if (rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, before) < 0 || before->rlim_cur >= before->rlim_max)
-		return false;
-	struct rlimit lifted = {.rlim_cur = before->rlim_max, .rlim_max = before->rlim_max};
-	return rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &lifted, NULL) == 0;
-}
-
 int rt_descriptor_capture_aside(struct descriptor_table *table, struct manifest_writer *writer)
 {
 	struct flights *flights = &table->flights;
@@ -196,7 +186,7 @@ int rt_descriptor_capture_aside(struct descriptor_table *table, struct manifest_
 	if (flights->stack == NULL && (flights->stack = rt_memory_map(STACK_SIZE)) == NULL)
 		return -ENOMEM;
 	begin_flights(table);
-	bool lifted = lift_limit(&before);
+	bool lifted = rt_descriptor_lift_limit(&before);
 	int result = rt_run_aside(flights->stack, STACK_SIZE, RT_ASIDE_COPY, capture_alone, &capture);
 	result = result < 0 ? -ECANCELED : capture.result;
 	if (lifted)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -165,6 +166,10 @@ const char *rt_descriptor_name(const struct descriptor_table *table, const struc
 
 /* Reads the link of /proc/self/fd again if needed. 0, -EBADF when it is closed, or -errno. */
 int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *descriptor);
+
+/* The soft limit of descriptors becomes the hard one; it is the process's, not the table's. True: `soft` has what is
+ * to be set again. */
+bool rt_descriptor_lift_limit(struct rlimit *soft);
 
 /* Opens a file in the stop, lifting the soft limit for that instant when the table is full. */
 int rt_descriptor_open_file(int directory, const char *path, int flags);
