@@ -66,7 +66,7 @@ $(TESTS)/helpers/%: tests/e2e/helpers/%.c
 
 RUNNERS := $(addprefix $(TESTS)/,damage_runner memcached property_runner)
 $(RUNNERS): $(TESTS)/%: tests/e2e/%.c tests/e2e/harness.c tests/e2e/harness.h \
-		$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o)
+		$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o plain.o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(filter %.c %.o,$^) -o $@
 
@@ -79,7 +79,7 @@ $(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
 
 SOAK := $(wildcard tests/soak/*.c) tests/e2e/harness.c \
-	$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o)
+	$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o plain.o)
 $(TESTS)/soak: $(SOAK) $(wildcard tests/soak/*.h) tests/e2e/harness.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(SOAK) -o $@

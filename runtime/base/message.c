@@ -129,6 +129,10 @@ static void say_arguments(const char *format, va_list *arguments)
 	char line[LINE_SIZE];
 	size_t length = rt_format(line, sizeof(line) - 1, "respct: ");
 	length += format_arguments(line + length, sizeof(line) - 1 - length, format, arguments);
+	/* Names in it must not end the line, or move a terminal's cursor. */
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
 	line[length++] = '\n';
 	rt_sys_write(2, line, length);
 }

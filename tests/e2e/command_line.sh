@@ -785,6 +785,26 @@ test_ended_in_list()
 	grep -q "^ended, 6 .*$default" out || fail "ls says: $(grep "$default" out)"
 }
 
+# Names with an end of line and an escape sequence in them are names all the same, and are not sent to a terminal.
+test_names_with_control_characters()
+{
+	odd=$(printf 'a\nb\033[31mc')
+	mkdir "$odd"
+	store=$work/$odd/store
+	cp "$helpers/waiter" "$odd/waiter"
+	start "$work/$odd/waiter" 3
+	"$respct" inspect "$store" >out || fail 'inspect'
+	grep -q 'a?b?\[31mc/waiter' out || fail "inspect does not show the name: $(grep program out)"
+	! tr -d '\n' <out | grep -q '[[:cntrl:]]' || fail 'control characters in what inspect says'
+	refused 125 'a?b?\[31mc' "$restore" "$store"
+	[ "$(wc -l <errors)" -eq 1 ] && grep -q 'a?b?\[31mc' errors || fail "$(wc -l <errors) lines: $(cat errors)"
+	kill_program
+	: >go
+	"$restore" "$store" >out 2>err </dev/null
+	status=$?
+	[ $status -eq 3 ] || fail "restored, it ended with $status: $(cat err)"
+}
+
 # ---- crashes of its own ----
 
 # crash HOW: crasher under respct until its first checkpoint, then it crashes; sets $status.

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "plain.h"
+
 static int report_fd = STDERR_FILENO;
 
 void report_to(int fd)
@@ -22,7 +24,7 @@ static void report_arguments(const char *format, va_list arguments)
 	char line[4096];
 	int length = snprintf(line, sizeof(line) - 1, "%s: ", program_invocation_short_name);
 	vsnprintf(line + length, sizeof(line) - 1 - (size_t)length, format, arguments);
-	dprintf(report_fd, "%s\n", line);
+	dprintf(report_fd, "%s\n", make_plain(line));
 }
 
 void report(const char *format, ...)

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/plain.h"
+
 /* Places in elf_gregset_t, which is the kernel's struct user_regs_struct. */
 enum { R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI, ORIG_RAX, RIP, CS, RFLAGS, RSP };
 
@@ -18,11 +20,11 @@ static void print_frame(const struct crash_record *record, int number, uint64_t 
 	const struct crash_file *file = crash_file_at(record, pc);
 	printf("  #%-2d 0x%012lx", number, (unsigned long)pc);
 	if (function != NULL)
-		printf(" %s+0x%lx", function, (unsigned long)offset);
+		printf(" %s+0x%lx", plain_text(function), (unsigned long)offset);
 	if (source != NULL)
-		printf(" (%s:%d)", source, line);
+		printf(" (%s:%d)", plain_text(source), line);
 	if (file != NULL)
-		printf(" in %s+0x%lx", file->path, (unsigned long)(pc - file->start + file->offset));
+		printf(" in %s+0x%lx", plain_text(file->path), (unsigned long)(pc - file->start + file->offset));
 	printf("\n");
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "common/plain.h"
 #include "common/processor.h"
 #include "descriptor/descriptor.h"
 #include "manifest.h"
@@ -20,7 +21,7 @@ static void print_path(struct store *store, const void *payload, uint32_t length
 	const struct manifest_path *path = payload;
 	const char *text = rt_manifest_string(payload, length, sizeof(*path), path->length);
 	(void)store;
-	printf("%s %s\n", path->role != PATH_EXECUTABLE ? "directory" : "program", text ? text : "?");
+	printf("%s %s\n", path->role != PATH_EXECUTABLE ? "directory" : "program", plain_text(text));
 }
 
 static void print_region(struct store *store, const void *payload, uint32_t length)
@@ -33,7 +34,7 @@ static void print_region(struct store *store, const void *payload, uint32_t leng
 	printf("region %012lx-%012lx %c%c%c %-12s %8lu pages  %s\n", (unsigned long)region->start,
 	       (unsigned long)region->end, region->prot & 1 ? 'r' : '-', region->prot & 2 ? 'w' : '-',
 	       region->prot & 4 ? 'x' : '-', kinds[region->kind <= REGION_FILE_MEMORY ? region->kind : 0],
-	       (unsigned long)rt_store_count(store, region->start, region->end), path ? path : "?");
+	       (unsigned long)rt_store_count(store, region->start, region->end), plain_text(path));
 }
 
 static size_t padded(size_t length)
@@ -96,7 +97,7 @@ static void print_descriptor(struct store *store, const void *payload, uint32_t 
 	const char *name =
 		descriptor->name_length ? rt_manifest_string(payload, length, name_at, descriptor->name_length) : "";
 	printf("descriptor %d %s %s", descriptor->number,
-	       kinds[descriptor->kind < DESCRIPTOR_KINDS ? descriptor->kind : 0], name ? name : "?");
+	       kinds[descriptor->kind < DESCRIPTOR_KINDS ? descriptor->kind : 0], plain_text(name));
 	if (descriptor->shared_with >= 0)
 		printf(" shared with %d", descriptor->shared_with);
 	else if (length - sizeof(*descriptor) >= descriptor->payload_length)
@@ -110,7 +111,9 @@ static void print_thread(struct store *store, const void *payload, uint32_t leng
 {
 	(void)store, (void)length;
 	const struct manifest_thread *thread = payload;
-	printf("thread %d \"%.16s\" at %012lx\n", thread->tid, thread->name, (unsigned long)thread->context);
+	char name[sizeof(thread->name) + 1];
+	snprintf(name, sizeof(name), "%.*s", (int)sizeof(thread->name), thread->name);
+	printf("thread %d \"%s\" at %012lx\n", thread->tid, make_plain(name), (unsigned long)thread->context);
 }
 
 static void print_file_bytes(struct store *store, const void *payload, uint32_t length)
@@ -119,7 +122,7 @@ static void print_file_bytes(struct store *store, const void *payload, uint32_t 
 	const struct manifest_file_bytes *bytes = payload;
 	const char *path = rt_manifest_string(payload, length, sizeof(*bytes), bytes->path_length);
 	printf("%lu bytes at %lu of mapped file %s\n", (unsigned long)bytes->length, (unsigned long)bytes->offset,
-	       path ? path : "?");
+	       plain_text(path));
 }
 
 static void print_owner(struct store *store, const void *payload, uint32_t length)
@@ -159,7 +162,9 @@ static void print_processor(struct store *store, const void *payload, uint32_t l
 	const struct manifest_processor *processor = payload;
 	char names[1024];
 	processor_missing(processor, NULL, names, sizeof(names));
-	printf("processor %.48s: %s\n", processor->name, names);
+	char model[sizeof(processor->name) + 1];
+	snprintf(model, sizeof(model), "%.*s", (int)sizeof(processor->name), processor->name);
+	printf("processor %s: %s\n", make_plain(model), names);
 }
 
 static void print_advice(struct store *store, const void *payload, uint32_t length)

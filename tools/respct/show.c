@@ -17,6 +17,7 @@
 #include "base/message.h"
 #include "commands.h"
 #include "common/crash_record.h"
+#include "common/plain.h"
 #include "common/report.h"
 #include "engine.h"
 #include "manifest.h"
@@ -131,7 +132,7 @@ static void print_crash_figures(const char *directory, const struct store_status
 	if (!crash_read(directory, &record))
 		return;
 	crash_describe(&record, text, sizeof(text));
-	printf("%s: %s\n", is_of_last_life(&record, status) ? "died_of" : "died_before_of", text);
+	printf("%s: %s\n", is_of_last_life(&record, status) ? "died_of" : "died_before_of", make_plain(text));
 	printf("death_time_ns: %ld\n", (long)record.note.realtime_ns);
 	crash_free(&record);
 }
@@ -175,7 +176,7 @@ static void print_row(const char *base, const char *name)
 	struct timespec now;
 	snprintf(path, sizeof(path), "%s/%s", base, name);
 	if (rt_store_open(path, false, 3, &store, NULL) < 0) {
-		printf("%-10s %8s %10s  %s\n", "damaged", "-", "-", path);
+		printf("%-10s %8s %10s  %s\n", "damaged", "-", "-", plain_text(path));
 		return;
 	}
 	rt_store_status(store, &status);
@@ -188,7 +189,7 @@ static void print_row(const char *base, const char *name)
 		snprintf(ended, sizeof(ended), "ended, %d", WEXITSTATUS(status.exit_status));
 		state = ended;
 	}
-	printf("%-10s %8.1fs %7.1f MiB  %s\n", state, age, (double)status.bytes_on_media / (1 << 20), path);
+	printf("%-10s %8.1fs %7.1f MiB  %s\n", state, age, (double)status.bytes_on_media / (1 << 20), plain_text(path));
 	rt_store_close(store);
 }
 
@@ -252,7 +253,8 @@ static void print_crash(const char *directory, const struct store_status *status
 	if (localtime_r(&seconds, &local) != NULL)
 		strftime(when, sizeof(when), "%F %T", &local);
 	crash_describe(&record, text, sizeof(text));
-	printf("%s %s, %s\n", is_of_last_life(&record, status) ? "crash" : "crash of an earlier life", text, when);
+	printf("%s %s, %s\n", is_of_last_life(&record, status) ? "crash" : "crash of an earlier life", make_plain(text),
+	       when);
 	int printed = 0;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (names[i] != NULL)
