@@ -16,6 +16,7 @@
  *   watch.c    remembers the paths of inotify watches
  *   flight.c   descriptors in unread messages of unix sockets
  *   membership.c  multicast groups
+ *   netlink.c  what netlink sockets hold
  *   socket.c   sockets; options.c their options, unread.c what they hold, connection.c who is
  *              connected to whom; pair.c remembers socketpair()
  *
@@ -258,7 +259,13 @@ struct descriptor_interest {
 	X(MTU_DISCOVER6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, 4, 1)     \
 	X(MULTICAST_HOPS, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 4, 1)  \
 	X(MULTICAST_LOOP6, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 4, 1) \
-	X(MULTICAST_IF6, IPPROTO_IPV6, IPV6_MULTICAST_IF, 4, 0)
+	X(MULTICAST_IF6, IPPROTO_IPV6, IPV6_MULTICAST_IF, 4, 0)     \
+	X(NL_PKTINFO, SOL_NETLINK, NETLINK_PKTINFO, 4, 0)           \
+	X(NL_BROADCAST, SOL_NETLINK, NETLINK_BROADCAST_ERROR, 4, 0) \
+	X(NL_NO_ENOBUFS, SOL_NETLINK, NETLINK_NO_ENOBUFS, 4, 0)     \
+	X(NL_CAP_ACK, SOL_NETLINK, NETLINK_CAP_ACK, 4, 0)           \
+	X(NL_EXT_ACK, SOL_NETLINK, NETLINK_EXT_ACK, 4, 0)           \
+	X(NL_STRICT, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 4, 0)
 
 #define X(name, level, option, bytes, usual) DESCRIPTOR_OPTION_##name,
 enum descriptor_option { DESCRIPTOR_SOCKET_OPTIONS(X) DESCRIPTOR_OPTIONS };
@@ -294,6 +301,13 @@ struct descriptor_socket {
 	uint32_t peer_length;            /* of the address it is connected to, at most 128; 0: none */
 	uint32_t membership_length;      /* bytes of struct descriptor_membership and their sources */
 	uint32_t zero;
+};
+
+/* UNCONNECTED, of netlink: its one message. The first that was not read. */
+struct descriptor_answer {
+	uint32_t queued;  /* SK_MEMINFO_RMEM_ALLOC: of it and all that follow, as the kernel counts; 0: not known */
+	uint32_t length;  /* of `head`, bytes */
+	uint8_t head[64]; /* how it begins, with a struct nlmsghdr */
 };
 
 /* A multicast group that a socket is in; `source_count` sources follow, 16 bytes each. An IPv4 address

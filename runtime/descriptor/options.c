@@ -5,6 +5,7 @@
  * been called since (the shim tells, in the stop too), and at each checkpoint those of a few more in
  * turn, for programs that make the system call themselves.
  */
+#include <linux/netlink.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -55,6 +56,7 @@ static bool level_applies(const struct descriptor *descriptor, int level)
 	case SOL_SOCKET: return true;
 	case IPPROTO_TCP: return rt_descriptor_is_tcp(descriptor);
 	case IPPROTO_IP: return descriptor->family == AF_INET;
+	case SOL_NETLINK: return descriptor->family == AF_NETLINK;
 	default: return descriptor->family == AF_INET6;
 	}
 }

@@ -322,8 +322,9 @@ int rt_descriptor_capture_socket(struct descriptor_table *table, struct descript
 			set_addresses(settings, &addresses);
 	}
 	put_settings(table, writer, settings, &settings->socket);
-	bool holds_messages = descriptor->type == SOCK_DGRAM && descriptor->family != AF_NETLINK;
-	return holds_messages ? rt_descriptor_put_unread(table, descriptor, writer) : 0;
+	if (descriptor->family == AF_NETLINK)
+		return rt_descriptor_put_answer(descriptor, writer);
+	return descriptor->type == SOCK_DGRAM ? rt_descriptor_put_unread(table, descriptor, writer) : 0;
 }
 
 int rt_descriptor_capture_pair(struct descriptor_table *table, struct descriptor *descriptor,

@@ -267,6 +267,11 @@ bool rt_descriptor_options_changed(int fd, uint32_t seen);
 /* What differs from a new socket; `values` has room for all. */
 uint32_t rt_descriptor_get_options(const struct descriptor *descriptor, struct descriptor_option_value *values);
 
+/* ---- netlink.c ---- */
+
+/* Adds what is known of an answer that was not read, a struct descriptor_answer. 0. */
+int rt_descriptor_put_answer(struct descriptor *descriptor, struct manifest_writer *writer);
+
 /* ---- unread.c ---- */
 
 /* Adds what the socket has received and the program has not read, without consuming it. 0, -ENOMEM,

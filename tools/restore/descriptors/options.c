@@ -1,4 +1,5 @@
 /* The recorded payload of a socket: options, addresses, messages; and setting the options. */
+#include <linux/netlink.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>

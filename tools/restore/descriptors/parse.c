@@ -144,7 +144,7 @@ static bool valid_socket(const struct entry *entry)
 	const struct sockaddr_storage local = restore_local_address(entry), peer = restore_peer_address(entry);
 	return valid_address(&local, socket->local_length, socket->family) &&
 	       valid_address(&peer, socket->peer_length, socket->family) &&
-	       restore_each_message(entry, restore_socket_messages(entry), NULL, NULL);
+	       restore_each_message(entry, restore_socket_messages(entry), NULL, NULL) && restore_valid_answer(entry);
 }
 
 static bool valid_pair(const struct entry *entry)

@@ -172,6 +172,14 @@ ssize_t restore_send_message(struct restoration *restoration, const struct entry
 /* Joins the multicast groups again that the socket was in. */
 void restore_join_groups(const struct restoration *restoration, const struct entry *entry);
 
+/* ---- netlink.c ---- */
+
+/* Whether what a netlink socket holds is one answer with a whole head, or nothing. */
+bool restore_valid_answer(const struct entry *entry);
+
+/* Asks the kernel again what the program had asked and not read. */
+void restore_ask_again(const struct restoration *restoration, const struct entry *entry);
+
 /* ---- datagram.c ---- */
 
 /* Delivers what a datagram socket had not read, from where it came as far as possible. */
