@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,6 +25,20 @@ struct block {
 	char *entries[];
 };
 
+/* A relative path leads elsewhere once the program has changed its directory. */
+static void make_library_absolute(const char *loaded)
+{
+	const char *preload = getenv("LD_PRELOAD"), *at = preload != NULL ? strstr(preload, loaded) : NULL;
+	char *path = loaded[0] != '/' && strchr(loaded, '/') != NULL ? realpath(loaded, NULL) : NULL, *text;
+	library = path != NULL ? path : loaded;
+	if (path == NULL || at == NULL)
+		return;
+	if (asprintf(&text, "%.*s%s%s", (int)(at - preload), preload, path, at + strlen(loaded)) > 0) {
+		setenv("LD_PRELOAD", text, 1);
+		free(text);
+	}
+}
+
 void rt_environment_keep(void)
 {
 	Dl_info info;
@@ -31,7 +46,7 @@ void rt_environment_keep(void)
 		if (strncmp(*entry, PREFIX, strlen(PREFIX)) == 0 && (kept[kept_count] = strdup(*entry)) != NULL)
 			kept_count++;
 	if (dladdr(&kept_count, &info) != 0)
-		library = info.dli_fname;
+		make_library_absolute(info.dli_fname);
 }
 
 /* The entry of the same name as "NAME=..."; NULL: none. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #include "store/persist.h"
 #include "threads/thread.h"
 
+#define STORE_VARIABLE "RESPCT_STORE"
 #define DEFAULT_INTERVAL_MS 64
 #define LEAST_DESCRIPTORS 64
 #define MIN_INTERVAL_MS 1
@@ -31,6 +33,19 @@
 
 struct engine_options rt_options;
 int rt_finished;
+
+/* Whether this process was protected and has executed another program: that goes on, protected or not. */
+static bool executed;
+static jmp_buf as_unprotected;
+
+/* For one that has just been started, refuses it. `format` is a literal. */
+#define CANNOT_PROTECT(format, ...)                                                 \
+	do {                                                                        \
+		if (!executed)                                                      \
+			rt_refuse(format, ##__VA_ARGS__);                           \
+		rt_say(format ": running unprotected from here on", ##__VA_ARGS__); \
+		longjmp(as_unprotected, 1);                                         \
+	} while (0)
 
 static const char *option(const char *name)
 {
@@ -53,7 +68,7 @@ static long option_number(const char *name, long fallback, long lowest, long hig
 	errno = 0;
 	long number = strtol(value, &end, 10);
 	if (errno != 0 || *end != '\0' || number < lowest || number > highest)
-		rt_refuse("%s=%s: not a number from %ld to %ld", name, value, lowest, highest);
+		CANNOT_PROTECT("%s=%s: not a number from %ld to %ld", name, value, lowest, highest);
 	return number;
 }
 
@@ -64,7 +79,7 @@ static enum store_durability option_durability(void)
 		return STORE_DURABILITY_PROCESS;
 	if (strcmp(value, "power") == 0)
 		return STORE_DURABILITY_POWER;
-	rt_refuse("RESPCT_DURABILITY=%s: neither \"process\" nor \"power\"", value);
+	CANNOT_PROTECT("RESPCT_DURABILITY=%s: neither \"process\" nor \"power\"", value);
 }
 
 static void read_options(void)
@@ -85,10 +100,10 @@ static void set_fail_point(void)
 	if (value == NULL)
 		return;
 	if (rt_fail_parse(value, &fail) < 0)
-		rt_refuse("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/base/fail.h has them", RT_FAIL_VARIABLE,
-			  value);
+		CANNOT_PROTECT("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/base/fail.h has them",
+			       RT_FAIL_VARIABLE, value);
 	if (rt_fail_set(&fail) < 0)
-		rt_refuse("%s: no memory", RT_FAIL_VARIABLE);
+		CANNOT_PROTECT("%s: no memory", RT_FAIL_VARIABLE);
 }
 
 /*
@@ -98,12 +113,15 @@ static void set_fail_point(void)
 static bool is_child_of_protected(void)
 {
 	const char *value = option(RT_PROTECTED_VARIABLE);
-	return value != NULL && atoi(value) != getpid();
+	executed = value != NULL && atoi(value) == getpid();
+	return value != NULL && !executed;
 }
 
+/* Also for a program that is executed in another directory. */
 static void mark_environment(void)
 {
 	char text[16];
+	setenv(STORE_VARIABLE, rt_root.directory, 1);
 	snprintf(text, sizeof(text), "%d", getpid());
 	setenv(RT_PROTECTED_VARIABLE, text, 1);
 	rt_environment_keep();
@@ -134,12 +152,12 @@ static void choose_tracking(void)
 	const char *step = "", *name = option(RT_TRACK_VARIABLE);
 	enum rt_track_kind wanted = rt_track_named(name);
 	if (wanted == RT_TRACK_KINDS)
-		rt_refuse(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
+		CANNOT_PROTECT(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
 	int result = rt_track_choose(wanted, &rt_options.track, &step);
 	if (result < 0 && wanted != RT_TRACK_ANY)
-		rt_refuse(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, rt_error_text(result));
+		CANNOT_PROTECT(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, rt_error_text(result));
 	if (result < 0)
-		rt_refuse("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
+		CANNOT_PROTECT("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
 }
 
 /* The runtime opens some two dozen, in the upper half of a small limit. */
@@ -147,9 +165,10 @@ static void require_descriptors(void)
 {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < LEAST_DESCRIPTORS)
-		rt_refuse("the limit of %lu open files leaves no room for the runtime's own: raise it to %d or more "
-			  "(ulimit -n)",
-			  (unsigned long)limit.rlim_cur, LEAST_DESCRIPTORS);
+		CANNOT_PROTECT(
+			"the limit of %lu open files leaves no room for the runtime's own: raise it to %d or more "
+			"(ulimit -n)",
+			(unsigned long)limit.rlim_cur, LEAST_DESCRIPTORS);
 }
 
 /* libpmem drags in a dozen libraries: only where there is persistent memory. */
@@ -181,26 +200,28 @@ static struct store *open_store(const char *path)
 	int holder = 0;
 	int result = rt_store_create(path, rt_options.durability);
 	if (result < 0 && result != -EEXIST)
-		rt_refuse("%s: cannot create the store: %s%s", path,
-			  result == -ENOMEM || result == -EINVAL ? rt_error_text(result) : rt_store_problem(),
-			  result == -ENOTDIR ? ": a store is a directory of files, on a file system" : "");
+		CANNOT_PROTECT("%s: cannot create the store: %s%s", path,
+			       result == -ENOMEM || result == -EINVAL ? rt_error_text(result) : rt_store_problem(),
+			       result == -ENOTDIR ? ": a store is a directory of files, on a file system" : "");
 	load_libpmem_for(path);
 	result = rt_store_open(path, true, rt_hidden_floor(), &store, &holder);
 	if (result == -EBUSY && is_ancestor(holder))
 		return NULL;
 	if (result == -EBUSY)
-		rt_refuse("%s: in use by process %d", path, holder);
+		CANNOT_PROTECT("%s: in use by process %d", path, holder);
 	if (result < 0)
-		rt_refuse("%s: %s%s", path, rt_store_problem(), advice(result));
+		CANNOT_PROTECT("%s: %s%s", path, rt_store_problem(), advice(result));
 	rt_store_status(store, &status);
 	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !is_owner(&status))
-		rt_refuse("%s: holds a crashed run: bring it back with respct-restore, or overwrite it with --fresh",
-			  path);
+		CANNOT_PROTECT(
+			"%s: holds a crashed run: bring it back with respct-restore, or overwrite it with --fresh",
+			path);
 	if (status.durability != rt_options.durability)
-		rt_refuse("%s: was made with the other durability class: remove it, or name another directory", path);
+		CANNOT_PROTECT("%s: was made with the other durability class: remove it, or name another directory",
+			       path);
 	if ((result = rt_store_clear(store)) < 0 ||
 	    (result = rt_store_set_owner(store, getpid(), rt_process_start_time())) < 0)
-		rt_refuse("%s: %s", path, rt_error_text(result));
+		CANNOT_PROTECT("%s: %s", path, rt_error_text(result));
 	return store;
 }
 
@@ -253,7 +274,7 @@ static void protect(const char *path)
 	if (store == NULL)
 		return;
 	if (realpath(path, rt_root.directory) == NULL)
-		rt_refuse("%s: %s", path, rt_error_text(errno));
+		CANNOT_PROTECT("%s: %s", path, rt_error_text(errno));
 	rt_root.signal = rt_options.signal;
 	rt_root.own_signals = 1UL << (rt_options.signal - 1);
 	rt_root.pid = getpid();
@@ -261,19 +282,19 @@ static void protect(const char *path)
 	if (result == 0)
 		result = rt_straggler_install(rt_options.signal);
 	if (result < 0)
-		rt_refuse("cannot start: %s%s", rt_error_text(result), advice(result));
+		CANNOT_PROTECT("cannot start: %s%s", rt_error_text(result), advice(result));
 	result = rt_engine_open(engine, store, &step);
 	if (result < 0)
-		rt_refuse("cannot start: %s: %s%s", step, rt_error_text(result), advice(result));
+		CANNOT_PROTECT("cannot start: %s: %s%s", step, rt_error_text(result), advice(result));
 	rt_crash_clear(engine);
 	if ((result = rt_write_pid_file()) < 0)
-		rt_refuse("%s/pid: %s", rt_root.directory, rt_error_text(result));
+		CANNOT_PROTECT("%s/pid: %s", rt_root.directory, rt_error_text(result));
 	mark_environment();
 	rt_root.engine = rt_root.stopper = engine;
 	rt_crash_install();
 	result = rt_checkpoint_start(engine);
 	if (result < 0)
-		rt_refuse("cannot start the checkpoint thread: %s%s", rt_error_text(result), advice(result));
+		CANNOT_PROTECT("cannot start the checkpoint thread: %s%s", rt_error_text(result), advice(result));
 	if (!rt_options.quiet)
 		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
 		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
@@ -282,11 +303,19 @@ static void protect(const char *path)
 
 void rt_start(void)
 {
-	const char *path = option("RESPCT_STORE");
+	const char *path = option(STORE_VARIABLE);
 	if (path == NULL || is_child_of_protected())
 		return;
 	int ancestor;
 	rt_message_begin();
+	if (setjmp(as_unprotected) != 0) {
+		/* What is open stays so: the store is locked. */
+		rt_root.engine = rt_root.stopper = NULL;
+		rt_root.wanted = 0;
+		if (rt_local.thread != NULL)
+			rt_threads_forget();
+		return;
+	}
 	read_options();
 	require_descriptors();
 	choose_tracking();

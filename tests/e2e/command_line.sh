@@ -665,6 +665,51 @@ test_exec_environment()
 	finish 8
 }
 
+# In the same store, also where its path and that of the library were relative.
+test_exec_in_another_directory()
+{
+	mkdir elsewhere library
+	cp "$build/librespct.so" library
+	LD_PRELOAD=library/librespct.so RESPCT_STORE=store sh -c 'cd elsewhere && exec "$0" 8' "$helpers/waiter" \
+		>output 2>errors </dev/null &
+	child=$!
+	await 30 grep -q waiting output
+	await 30 epoch_above "$(($(value epoch) + 2))"
+	[ ! -e elsewhere/store ] || fail 'there is a second store'
+	kill_program
+	: >elsewhere/go
+	timeout 60 "$restore" "$store" >out 2>err </dev/null
+	status=$?
+	[ $status -eq 8 ] || fail "restored, it ended with $status: $(cat err)"
+}
+
+# goes_on_unprotected WORDS COMMAND...: a program that cannot be protected is executed by one that is; it says so, and
+# goes on.
+goes_on_unprotected()
+{
+	words=$1
+	shift
+	rm -rf "$store" output errors
+	: >go
+	"$respct" run --quiet --store "$store" -- "$@" >output 2>errors </dev/null
+	status=$?
+	[ $status -eq 9 ] || fail "$words: it ended with $status: $(cat errors)"
+	[ "$(wc -l <errors)" -eq 1 ] && grep -q -e "$words.*running unprotected" errors || fail "$words: it said: $(cat errors)"
+}
+
+test_exec_unprotected()
+{
+	goes_on_unprotected 'limit of 40 open files' sh -c 'ulimit -n 40; exec "$0" 9' "$helpers/waiter"
+	goes_on_unprotected 'RESPCT_INTERVAL_MS=x' env RESPCT_INTERVAL_MS=x "$helpers/waiter" 9
+	for point in store.map memory.map; do
+		goes_on_unprotected 'out of memory' \
+			env "RESPCT_FAIL=$point:enomem:1:0" "$helpers/waiter" 9
+	done
+	goes_on_unprotected 'log: not a regular file' sh -c 'rm "$RESPCT_STORE/log"; mkdir "$RESPCT_STORE/log"; exec "$0" 9' \
+		"$helpers/waiter"
+	[ "$(id -u)" -ne 0 ] || goes_on_unprotected . setpriv --reuid 65534 --regid 65534 --clear-groups "$helpers/waiter" 9
+}
+
 # become_waiter COMMAND...: it executes waiter, which comes back after a kill.
 become_waiter()
 {

@@ -16,10 +16,13 @@ mounted=''
 
 # ---- words ----
 
-# Numbers are used again, also by processes that are not ours: ours have $work as their directory.
+# Numbers are used again, also by processes that are not ours: ours have $work, or one in it, as their directory.
 is_ours()
 {
-	[ "$(readlink "/proc/$1/cwd" 2>/dev/null)" = "$work" ]
+	case $(readlink "/proc/$1/cwd" 2>/dev/null) in
+	"$work" | "$work"/*) ;;
+	*) return 1 ;;
+	esac
 }
 
 clean_up()
