@@ -691,7 +691,8 @@ goes_on_unprotected()
 	shift
 	rm -rf "$store" output errors
 	: >go
-	"$respct" run --quiet --store "$store" -- "$@" >output 2>errors </dev/null
+	chmod 711 . # for another user to see the file
+	timeout 60 "$respct" run --quiet --store "$store" -- "$@" >output 2>errors </dev/null
 	status=$?
 	[ $status -eq 9 ] || fail "$words: it ended with $status: $(cat errors)"
 	[ "$(wc -l <errors)" -eq 1 ] && grep -q -e "$words.*running unprotected" errors || fail "$words: it said: $(cat errors)"
