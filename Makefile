@@ -138,6 +138,6 @@ asan: test-packages
 	cp $(BUILD)/librespct.so $(ASAN)
 	cp -r $(BUILD)/tests/victims $(BUILD)/tests/helpers $(ASAN)/tests
 	ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1 BUILD=$(ASAN) \
-		tests/run-tests --filter '[uc]*' $(TEST_OPTIONS)
+		tests/run-tests --filter '[ucd]*' $(TEST_OPTIONS)
 
 .PHONY: all clean help install uninstall lint format format-check asan

@@ -45,7 +45,7 @@ void rt_manifest_begin(struct manifest_writer *writer, enum manifest_kind kind)
 
 void rt_manifest_put(struct manifest_writer *writer, const void *bytes, size_t length)
 {
-	if (!reserve(writer, length))
+	if (length == 0 || !reserve(writer, length))
 		return;
 	memcpy(writer->bytes + writer->length, bytes, length);
 	writer->length += length;
