@@ -77,7 +77,7 @@ struct store {
 	bool writable;
 	bool is_pmem;
 	bool mirrored;     /* both pages of super hold `record` */
-	bool gaps_unknown; /* a settle that failed may have left blocks in home for pages that are not present */
+	bool gaps_unknown; /* a settle that did not end may have left blocks in home for pages that are not present */
 	int failed;        /* -errno while it is unknown what the record page not in use holds: nothing that a record
 			* there may refer to must be written over */
 	uint32_t faulted;  /* a mapping of a file was accessed where the file has ended; set by signal handlers */

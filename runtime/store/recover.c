@@ -341,7 +341,10 @@ int rt_store_recover(struct store *store)
 	store->chunk_limit = 0;
 	store->log_end = store->log_cursor = RT_PAGE_ALIGN_UP(store->record.tail.offset + store->record.tail.length);
 	error = rt_persist_map(&store->log, 0, store->log_end);
-	if (error == 0 && store->writable)
+	if (error == 0 && store->writable) {
 		cut_leftovers(store);
+		/* A settle that was cut short may have put pages there that are gone before the next one. */
+		store->gaps_unknown = true;
+	}
 	return error;
 }
