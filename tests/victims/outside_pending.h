@@ -37,6 +37,17 @@ static void pending_serve(int fd, long round)
 		continue;
 }
 
+/*
+ * Whether the round comes. When a listening socket is closed just as a handshake with it ends, Linux forgets the
+ * connection without telling the client (also one of a program that is killed without respct): it would wait for ever.
+ */
+static bool pending_told(int fd, long *round)
+{
+	struct pollfd polled = {.fd = fd, .events = POLLIN};
+
+	return poll(&polled, 1, 2000) == 1 && read(fd, round, sizeof(*round)) == sizeof(*round);
+}
+
 /* The child: connects again and again, is told the round, and ends when told, or left for long. */
 static void __attribute__((noreturn)) pending_child(const struct sockaddr *address, socklen_t length)
 {
@@ -46,7 +57,7 @@ static void __attribute__((noreturn)) pending_child(const struct sockaddr *addre
 		int fd = socket(address->sa_family, SOCK_STREAM, 0);
 		long round;
 
-		if (connect(fd, address, length) == 0 && read(fd, &round, sizeof(round)) == sizeof(round)) {
+		if (connect(fd, address, length) == 0 && pending_told(fd, &round)) {
 			if (round < 0)
 				_exit(0);
 			pending_serve(fd, round);
