@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,14 +39,21 @@ int rt_finished;
 static bool executed;
 static jmp_buf as_unprotected;
 
-/* For one that has just been started, refuses it. `format` is a literal. */
-#define CANNOT_PROTECT(format, ...)                                                 \
-	do {                                                                        \
-		if (!executed)                                                      \
-			rt_refuse(format, ##__VA_ARGS__);                           \
-		rt_say(format ": running unprotected from here on", ##__VA_ARGS__); \
-		longjmp(as_unprotected, 1);                                         \
-	} while (0)
+static void cannot_protect(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* A program that has just been started is refused. */
+static void cannot_protect(const char *format, ...)
+{
+	char line[PATH_MAX + 256];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	if (!executed)
+		rt_refuse("%s", line);
+	rt_say("%s: running unprotected from here on", line);
+	longjmp(as_unprotected, 1);
+}
 
 static const char *option(const char *name)
 {
@@ -68,7 +76,7 @@ static long option_number(const char *name, long fallback, long lowest, long hig
 	errno = 0;
 	long number = strtol(value, &end, 10);
 	if (errno != 0 || *end != '\0' || number < lowest || number > highest)
-		CANNOT_PROTECT("%s=%s: not a number from %ld to %ld", name, value, lowest, highest);
+		cannot_protect("%s=%s: not a number from %ld to %ld", name, value, lowest, highest);
 	return number;
 }
 
@@ -79,7 +87,7 @@ static enum store_durability option_durability(void)
 		return STORE_DURABILITY_PROCESS;
 	if (strcmp(value, "power") == 0)
 		return STORE_DURABILITY_POWER;
-	CANNOT_PROTECT("RESPCT_DURABILITY=%s: neither \"process\" nor \"power\"", value);
+	cannot_protect("RESPCT_DURABILITY=%s: neither \"process\" nor \"power\"", value);
 }
 
 static void read_options(void)
@@ -100,10 +108,10 @@ static void set_fail_point(void)
 	if (value == NULL)
 		return;
 	if (rt_fail_parse(value, &fail) < 0)
-		CANNOT_PROTECT("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/base/fail.h has them",
+		cannot_protect("%s=%s: not POINT:ACTION[:FIRST[:TIMES]], as runtime/base/fail.h has them",
 			       RT_FAIL_VARIABLE, value);
 	if (rt_fail_set(&fail) < 0)
-		CANNOT_PROTECT("%s: no memory", RT_FAIL_VARIABLE);
+		cannot_protect("%s: no memory", RT_FAIL_VARIABLE);
 }
 
 /*
@@ -152,12 +160,12 @@ static void choose_tracking(void)
 	const char *step = "", *name = option(RT_TRACK_VARIABLE);
 	enum rt_track_kind wanted = rt_track_named(name);
 	if (wanted == RT_TRACK_KINDS)
-		CANNOT_PROTECT(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
+		cannot_protect(RT_TRACK_VARIABLE "=%s: not " RT_TRACK_NAMES, name);
 	int result = rt_track_choose(wanted, &rt_options.track, &step);
 	if (result < 0 && wanted != RT_TRACK_ANY)
-		CANNOT_PROTECT(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, rt_error_text(result));
+		cannot_protect(RT_TRACK_VARIABLE "=%s: not available here: %s: %s", name, step, rt_error_text(result));
 	if (result < 0)
-		CANNOT_PROTECT("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
+		cannot_protect("this kernel cannot track memory: %s: %s", step, rt_error_text(result));
 }
 
 /* The runtime opens some two dozen, in the upper half of a small limit. */
@@ -165,7 +173,7 @@ static void require_descriptors(void)
 {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < LEAST_DESCRIPTORS)
-		CANNOT_PROTECT(
+		cannot_protect(
 			"the limit of %lu open files leaves no room for the runtime's own: raise it to %d or more "
 			"(ulimit -n)",
 			(unsigned long)limit.rlim_cur, LEAST_DESCRIPTORS);
@@ -200,7 +208,7 @@ static struct store *open_store(const char *path)
 	int holder = 0;
 	int result = rt_store_create(path, rt_options.durability);
 	if (result < 0 && result != -EEXIST)
-		CANNOT_PROTECT("%s: cannot create the store: %s%s", path,
+		cannot_protect("%s: cannot create the store: %s%s", path,
 			       result == -ENOMEM || result == -EINVAL ? rt_error_text(result) : rt_store_problem(),
 			       result == -ENOTDIR ? ": a store is a directory of files, on a file system" : "");
 	load_libpmem_for(path);
@@ -208,20 +216,20 @@ static struct store *open_store(const char *path)
 	if (result == -EBUSY && is_ancestor(holder))
 		return NULL;
 	if (result == -EBUSY)
-		CANNOT_PROTECT("%s: in use by process %d", path, holder);
+		cannot_protect("%s: in use by process %d", path, holder);
 	if (result < 0)
-		CANNOT_PROTECT("%s: %s%s", path, rt_store_problem(), advice(result));
+		cannot_protect("%s: %s%s", path, rt_store_problem(), advice(result));
 	rt_store_status(store, &status);
 	if (status.state == STORE_RUNNING && status.epoch > 0 && !rt_options.fresh && !is_owner(&status))
-		CANNOT_PROTECT(
+		cannot_protect(
 			"%s: holds a crashed run: bring it back with respct-restore, or overwrite it with --fresh",
 			path);
 	if (status.durability != rt_options.durability)
-		CANNOT_PROTECT("%s: was made with the other durability class: remove it, or name another directory",
+		cannot_protect("%s: was made with the other durability class: remove it, or name another directory",
 			       path);
 	if ((result = rt_store_clear(store)) < 0 ||
 	    (result = rt_store_set_owner(store, getpid(), rt_process_start_time())) < 0)
-		CANNOT_PROTECT("%s: %s", path, rt_error_text(result));
+		cannot_protect("%s: %s", path, rt_error_text(result));
 	return store;
 }
 
@@ -274,7 +282,7 @@ static void protect(const char *path)
 	if (store == NULL)
 		return;
 	if (realpath(path, rt_root.directory) == NULL)
-		CANNOT_PROTECT("%s: %s", path, rt_error_text(errno));
+		cannot_protect("%s: %s", path, rt_error_text(errno));
 	rt_root.signal = rt_options.signal;
 	rt_root.own_signals = 1UL << (rt_options.signal - 1);
 	rt_root.pid = getpid();
@@ -282,19 +290,19 @@ static void protect(const char *path)
 	if (result == 0)
 		result = rt_straggler_install(rt_options.signal);
 	if (result < 0)
-		CANNOT_PROTECT("cannot start: %s%s", rt_error_text(result), advice(result));
+		cannot_protect("cannot start: %s%s", rt_error_text(result), advice(result));
 	result = rt_engine_open(engine, store, &step);
 	if (result < 0)
-		CANNOT_PROTECT("cannot start: %s: %s%s", step, rt_error_text(result), advice(result));
+		cannot_protect("cannot start: %s: %s%s", step, rt_error_text(result), advice(result));
 	rt_crash_clear(engine);
 	if ((result = rt_write_pid_file()) < 0)
-		CANNOT_PROTECT("%s/pid: %s", rt_root.directory, rt_error_text(result));
+		cannot_protect("%s/pid: %s", rt_root.directory, rt_error_text(result));
 	mark_environment();
 	rt_root.engine = rt_root.stopper = engine;
 	rt_crash_install();
 	result = rt_checkpoint_start(engine);
 	if (result < 0)
-		CANNOT_PROTECT("cannot start the checkpoint thread: %s%s", rt_error_text(result), advice(result));
+		cannot_protect("cannot start the checkpoint thread: %s%s", rt_error_text(result), advice(result));
 	if (!rt_options.quiet)
 		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
 		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
