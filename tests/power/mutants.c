@@ -210,6 +210,16 @@ static bool is_there_already(const struct op *op)
 	return stores(op) && memcmp(test.now->files[op->file].bytes + op->offset, bytes_of(op), op->length) == 0;
 }
 
+static bool is_hole_already(const struct op *op)
+{
+	const struct medium *medium = &test.now->files[op->file];
+	uint64_t end = op->offset + op->length < medium->size ? op->offset + op->length : medium->size;
+	for (uint64_t at = op->offset; at < end; at += MEDIUM_BLOCK)
+		if (medium->used[at / MEDIUM_BLOCK])
+			return false;
+	return op->kind == OP_PUNCH;
+}
+
 static bool is_stored_again(size_t at)
 {
 	const struct op *op = &test.recording.ops[at];
@@ -233,6 +243,8 @@ static const char *explain_loss(size_t at)
 		return "what it stores is there already";
 	if (is_mirror(op))
 		return "the record is whole in the other page";
+	if (is_hole_already(op))
+		return "there is a hole already";
 	if (is_stored_again(at))
 		return "the same place is stored to once more before the drain";
 	if (op->kind == OP_RESIZE && op->offset >= test.now->files[op->file].size)
