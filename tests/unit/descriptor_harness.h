@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,7 @@ static inline void in_process(void (*body)(void *), void *argument)
 	scene->failure[0] = '\0';
 	pid_t child = fork();
 	if (child == 0) {
+		signal(SIGPIPE, SIG_IGN); /* a test may have put another socket where a line is said */
 		alarm(20);
 		body(argument);
 		_exit(0);
