@@ -309,6 +309,14 @@ static void protect(const char *path)
 								       : ", not a loss of power");
 }
 
+static void forget_engine(void)
+{
+	if (rt_root.engine != NULL)
+		rt_crash_remove();
+	rt_root.engine = rt_root.stopper = NULL;
+	rt_root.wanted = 0;
+}
+
 void rt_start(void)
 {
 	const char *path = option(STORE_VARIABLE);
@@ -318,8 +326,7 @@ void rt_start(void)
 	rt_message_begin();
 	if (setjmp(as_unprotected) != 0) {
 		/* What is open stays so: the store is locked. */
-		rt_root.engine = rt_root.stopper = NULL;
-		rt_root.wanted = 0;
+		forget_engine();
 		if (rt_local.thread != NULL)
 			rt_threads_forget();
 		return;
@@ -386,10 +393,7 @@ void rt_note_fork(void)
 
 void rt_leave_child(void)
 {
-	if (rt_root.engine != NULL)
-		rt_crash_remove();
-	rt_root.engine = rt_root.stopper = NULL;
-	rt_root.wanted = 0;
+	forget_engine();
 	rt_fail_settings = NULL;
 	rt_close_hidden();
 	rt_threads_forget();

@@ -210,17 +210,17 @@ static void advance(struct iovec **buffers, size_t *count, size_t done)
 }
 
 /* Asked before a file becomes longer, which would hide that somebody has made it shorter. */
-static int look_at_size(const struct persist_file *file)
+static int look_at_size(const struct persist_file *file, struct stat *status)
 {
-	struct stat status;
-	int error = rt_sys_fstat(file->fd, &status);
-	return error == 0 && (uint64_t)status.st_size < file->size ? -EBADMSG : error;
+	int error = rt_sys_fstat(file->fd, status);
+	return error == 0 && (uint64_t)status->st_size < file->size ? -EBADMSG : error;
 }
 
 int rt_persist_write(struct persist_file *file, uint64_t offset, struct iovec *buffers, size_t count)
 {
+	struct stat status;
 	uint64_t start = offset;
-	int error = look_at_size(file);
+	int error = look_at_size(file, &status);
 	if (error < 0)
 		return error;
 	advance(&buffers, &count, 0);
@@ -268,13 +268,14 @@ static bool is_above_limit(uint64_t size)
 
 int rt_persist_grow(struct persist_file *file, uint64_t size)
 {
+	struct stat status;
 	if (size <= file->size)
 		return 0;
 	int error = rt_fail(RT_FAIL_STORE_GROW);
 	if (error == 0 && is_above_limit(size))
 		error = -EFBIG;
 	if (error == 0)
-		error = look_at_size(file);
+		error = look_at_size(file, &status);
 	if (error < 0)
 		return error;
 	do {
@@ -386,12 +387,8 @@ int rt_persist_read(const struct persist_file *file, void *buffer, size_t length
 int rt_persist_look(const struct persist_file *file)
 {
 	struct stat status;
-	int error = rt_sys_fstat(file->fd, &status);
-	if (error < 0)
-		return error;
-	if (status.st_nlink == 0)
-		return -ESTALE;
-	return (uint64_t)status.st_size < file->size ? -EBADMSG : 0;
+	int error = look_at_size(file, &status);
+	return (error == 0 || error == -EBADMSG) && status.st_nlink == 0 ? -ESTALE : error;
 }
 
 static void unmap_segments(struct persist_file *file)

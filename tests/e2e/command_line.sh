@@ -698,6 +698,22 @@ goes_on_unprotected()
 	[ "$(wc -l <errors)" -eq 1 ] && grep -q -e "$words.*running unprotected" errors || fail "$words: it said: $(cat errors)"
 }
 
+# However far the start had come: nothing of ours is left that would handle the program's crash.
+test_exec_unprotected_without_handlers()
+{
+	last=no
+	for count in $(seq 24); do
+		"$respct" run --quiet --fresh --store "$store" -- \
+			env "RESPCT_FAIL=memory.map:enomem:$count:0" cat /proc/self/status >output 2>errors </dev/null
+		status=$?
+		[ $status -eq 0 ] || fail "$count: it ended with $status"
+		grep -q 'running unprotected from here on' errors || continue
+		grep -q '^SigCgt:.*00000000$' output || fail "$count: $(grep SigCgt output), $(cat errors)"
+		! grep -q 'the checkpoint thread' errors || last=yes
+	done
+	[ $last = yes ] || fail 'the last step of the start did not fail'
+}
+
 test_exec_unprotected()
 {
 	goes_on_unprotected 'limit of 40 open files' sh -c 'ulimit -n 40; exec "$0" 9' "$helpers/waiter"

@@ -467,6 +467,15 @@ static void append_all_anew(struct store *store, struct image *image, uint64_t *
 		append(store, image, page, new_seed(random));
 }
 
+static uint64_t allocated_in_home(const char *path)
+{
+	char name[128];
+	struct stat status;
+	snprintf(name, sizeof(name), "%s/home", path);
+	cr_assert_eq(stat(name, &status), 0);
+	return (uint64_t)status.st_blocks * 512;
+}
+
 /* What a crash leaves is one of two checkpoints, whole. */
 static void expect_one_of(const char *path, const struct image *old, const struct image *new)
 {
@@ -553,6 +562,54 @@ Test(store, copy_of_record_fails)
 		rt_store_abort(store);
 	}
 	rt_store_close(store);
+	remove_directory(path);
+}
+
+/* A crash in the middle of a settle leaves pages in home that nothing refers to. Dropped before the next settle, they are
+ * given back by it all the same. */
+Test(store, room_of_a_settle_cut_short_is_given_back)
+{
+	char *path = new_directory();
+	struct store *store = must_create(path, STORE_DURABILITY_PROCESS);
+	struct rt_fail_settings settings;
+	static struct image image;
+	uint64_t random = 8;
+	cr_assert_eq(rt_store_begin(store), 0);
+	append_all_anew(store, &image, &random);
+	commit(store, &image, 1);
+	set_fail_point(&settings, "settle.record:eio:1");
+	cr_assert_eq(rt_store_settle(store, true), -EIO);
+	rt_fail_settings = NULL;
+	uint64_t left = allocated_in_home(path);
+	cr_assert(left >= 300 * MODEL_PAGE_BYTES, "%lu bytes", left);
+	rt_store_close(store);
+	store = must_open(path, true);
+	cr_assert_eq(rt_store_begin(store), 0);
+	drop(store, &image, 10, 300);
+	commit(store, &image, 2);
+	cr_assert_eq(rt_store_settle(store, true), 0);
+	cr_assert_null(checkpoint_difference(store, &image));
+	left = allocated_in_home(path);
+	cr_assert(left <= 10 * MODEL_PAGE_BYTES, "%lu bytes", left);
+	rt_store_close(store);
+	remove_directory(path);
+}
+
+/* Growing hides that somebody has cut a file, so it is looked at before. */
+Test(store, a_file_that_was_cut_does_not_grow)
+{
+	char *path = new_directory(), name[128];
+	char bytes[64] = "contents";
+	struct iovec part = {bytes, sizeof(bytes)};
+	snprintf(name, sizeof(name), "%s/file", path);
+	struct persist_file file = {.fd = open(name, O_RDWR | O_CREAT, 0600), .writable = true};
+	cr_assert_eq(rt_persist_write(&file, 0, &part, 1), 0);
+	cr_assert_eq(truncate(name, 8), 0);
+	part = (struct iovec){bytes, sizeof(bytes)};
+	cr_assert_eq(rt_persist_write(&file, 4096, &part, 1), -EBADMSG);
+	cr_assert_eq(rt_persist_grow(&file, 8192), -EBADMSG);
+	cr_assert_eq(rt_persist_look(&file), -EBADMSG);
+	rt_persist_close(&file);
 	remove_directory(path);
 }
 
