@@ -48,12 +48,14 @@ struct timer_samples {
 	size_t count, capacity;
 	size_t next;       /* of the second reading */
 	int64_t second_ns; /* CLOCK_MONOTONIC when that began */
+	bool expired;      /* one with a signal that others have, too, since the last look */
 };
 
 /* Signals taken off the queues in this stop. */
 struct pending_signals {
 	struct manifest_queued_signal *entries;
 	size_t count, capacity;
+	bool changed; /* not all could be put back as they were */
 };
 
 /* Pages that the pre-copy protected but could not read; read again in the stop. */
@@ -125,6 +127,7 @@ struct engine {
 	uint64_t timer_signals;        /* those that exactly one timer of timer_create(2) sends */
 	uint64_t shared_timer_signals; /* those that several send */
 	uint64_t takeable_signals;     /* those that are captured with all they carry */
+	uint64_t taken_signals;        /* of these, those that the command to a thread is about */
 	struct pending_signals pending;
 	int64_t interval_timers_us[3]; /* time left, by ITIMER_, before the look at the signals */
 	struct timer_samples timer_samples;
@@ -260,6 +263,9 @@ int rt_main_thread_status(void);
 
 /* In the stop, before the look at the signals: what time is left, and engine->timer_signals. 0 or -errno. */
 int rt_sample_timers(struct engine *engine);
+
+/* In the stop: whether, since the last look, a timer has expired that shares its signal and whose signal was not taken. */
+bool rt_shared_timer_expired(struct engine *engine);
 
 /* In the stop: MANIFEST_TIMER and MANIFEST_POSIX_TIMER records. 0 or -errno. */
 int rt_capture_timers(struct engine *engine, struct manifest_writer *writer);

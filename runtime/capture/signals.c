@@ -33,6 +33,8 @@
 	 BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
 #define FIRST_SIGNALS 64
 #define LOOK_AGAIN_NS 1000000L
+#define SIGNALS 64
+#define MOST_TAKES 16 /* timers with short intervals may expire during each */
 
 /* ---- what the kernel shows ---- */
 
@@ -76,42 +78,49 @@ static int signals_are_queued(const struct engine *engine)
 
 /* ---- taking and putting back ---- */
 
-static int remember(struct pending_signals *signals, int tid, const siginfo_t *info)
+/* Room for one more, so that what has been taken is never lost. 0 or -ENOMEM. */
+static int make_room(struct pending_signals *signals)
 {
-	if (signals->count == signals->capacity) {
-		size_t entry = sizeof(signals->entries[0]);
-		size_t capacity = signals->capacity ? 2 * signals->capacity : FIRST_SIGNALS;
-		struct manifest_queued_signal *entries =
-			rt_memory_grow(signals->entries, signals->capacity * entry, capacity * entry);
-		if (entries == NULL)
-			return -ENOMEM;
-		signals->entries = entries;
-		signals->capacity = capacity;
-	}
+	if (signals->count < signals->capacity)
+		return 0;
+	size_t entry = sizeof(signals->entries[0]);
+	size_t capacity = signals->capacity ? 2 * signals->capacity : FIRST_SIGNALS;
+	struct manifest_queued_signal *entries =
+		rt_memory_grow(signals->entries, signals->capacity * entry, capacity * entry);
+	if (entries == NULL)
+		return -ENOMEM;
+	signals->entries = entries;
+	signals->capacity = capacity;
+	return 0;
+}
+
+static void remember(struct pending_signals *signals, int tid, const siginfo_t *info)
+{
 	struct manifest_queued_signal *entry = &signals->entries[signals->count++];
 	entry->tid = tid;
 	entry->number = info->si_signo;
 	memcpy(entry->info, info, sizeof(entry->info));
-	return 0;
 }
 
-/* Takes what is pending for the calling thread and the process; the kernel gives the former first. */
-static int take_pending(struct engine *engine, int tid)
+/* Takes those of the set that are pending for the calling thread and the process; the kernel gives the former first. */
+static int take_pending(struct pending_signals *signals, uint64_t set, int tid)
 {
 	const struct timespec at_once = {0, 0};
-	siginfo_t info;
-	memset(&info, 0, sizeof(info));
-	while (rt_syscall(SYS_rt_sigtimedwait, &engine->takeable_signals, &info, &at_once, sizeof(uint64_t)) > 0) {
-		int result = remember(&engine->pending, tid, &info);
+	for (;;) {
+		siginfo_t info;
+		int result = make_room(signals);
 		if (result < 0)
 			return result;
 		memset(&info, 0, sizeof(info));
+		if (rt_syscall(SYS_rt_sigtimedwait, &set, &info, &at_once, sizeof(set)) <= 0)
+			return 0;
+		remember(signals, tid, &info);
 	}
-	return 0;
 }
 
-/* What kill() sent only the main thread may queue, and what tgkill() sent only the receiver; else we send it. */
-static void put_back_one(const struct manifest_queued_signal *entry)
+/* What kill() sent only the main thread may queue, and what tgkill() sent only the receiver; else we send it, and
+ * return false. */
+static bool put_back_one(const struct manifest_queued_signal *entry)
 {
 	long result;
 	if (entry->tid == 0)
@@ -119,29 +128,33 @@ static void put_back_one(const struct manifest_queued_signal *entry)
 	else
 		result = rt_syscall(SYS_rt_tgsigqueueinfo, rt_root.pid, entry->tid, entry->number, entry->info);
 	if (result >= 0)
-		return;
+		return true;
 	if (entry->tid == 0)
 		rt_syscall(SYS_kill, rt_root.pid, entry->number);
 	else
 		rt_sys_tgkill(rt_root.pid, entry->tid, entry->number);
+	return false;
 }
 
 /*
- * What has come in since, from a timer or another process, is taken too, or it would be ahead of what is older. The
- * caller's own signals were taken before; of those of the process, only tgkill() says that it meant the caller.
+ * Puts back those that were taken. What has come in since, from a timer or another process, is taken first, or it would
+ * be ahead of what is older. The caller's own signals were taken before; of those of the process, only tgkill() says
+ * that it meant the caller.
  */
 static int put_back(struct engine *engine)
 {
-	size_t taken = engine->pending.count;
-	int result = take_pending(engine, 0);
-	for (size_t i = taken; i < engine->pending.count; i++) {
+	struct pending_signals *signals = &engine->pending;
+	size_t taken = signals->count;
+	int result = take_pending(signals, engine->taken_signals, 0);
+	for (size_t i = taken; i < signals->count; i++) {
 		siginfo_t info;
-		memcpy(&info, engine->pending.entries[i].info, sizeof(info));
+		memcpy(&info, signals->entries[i].info, sizeof(info));
 		if (info.si_code == SI_TKILL)
-			engine->pending.entries[i].tid = rt_sys_gettid();
+			signals->entries[i].tid = rt_sys_gettid();
 	}
-	for (size_t i = 0; i < engine->pending.count; i++)
-		put_back_one(&engine->pending.entries[i]);
+	for (size_t i = 0; i < signals->count; i++)
+		if ((BIT(signals->entries[i].number) & engine->taken_signals) && !put_back_one(&signals->entries[i]))
+			signals->changed = true;
 	return result;
 }
 
@@ -150,7 +163,7 @@ static int put_back(struct engine *engine)
 void rt_thread_obey(struct engine *engine)
 {
 	if (engine->command == COMMAND_TAKE_SIGNALS)
-		engine->command_result = take_pending(engine, rt_sys_gettid());
+		engine->command_result = take_pending(&engine->pending, engine->taken_signals, rt_sys_gettid());
 	else
 		engine->command_result = put_back(engine);
 	__atomic_store_n(&engine->commanded, 0, __ATOMIC_RELEASE);
@@ -201,19 +214,61 @@ static int look_at_threads(struct engine *engine, uint64_t *pending)
 	return queued < 0 ? queued : 0;
 }
 
-static int take_all(struct engine *engine)
+/*
+ * Those of one queue that were put back and are taken again are known: forgets the copies, which stand among the entries
+ * from `first` on, and leaves what is new behind all that is old. A queue gives signals of one number in their order.
+ */
+static void forget_copies(struct pending_signals *signals, size_t first, int tid)
 {
-	int result = take_pending(engine, 0);
-	for (int i = 0; i < engine->thread_count && result == 0; i++)
-		if (engine->threads[i].pending & engine->takeable_signals)
-			result = command_thread(engine, &engine->threads[i], COMMAND_TAKE_SIGNALS);
+	size_t known[SIGNALS + 1] = {0}, kept = first;
+	for (size_t i = first; i < signals->count; i++) {
+		const struct manifest_queued_signal *entry = &signals->entries[i];
+		size_t *at = &known[entry->number];
+		while (*at < first &&
+		       (signals->entries[*at].tid != tid || signals->entries[*at].number != entry->number))
+			++*at;
+		if (*at < first && memcmp(signals->entries[*at].info, entry->info, sizeof(entry->info)) == 0)
+			++*at;
+		else
+			signals->entries[kept++] = *entry;
+	}
+	signals->count = kept;
+}
+
+/* Takes those of the set that the process and each thread have pending. Each entry comes once. */
+static int take_all(struct engine *engine, uint64_t set)
+{
+	struct pending_signals *signals = &engine->pending;
+	size_t first = signals->count;
+	int result = take_pending(signals, set, 0);
+	forget_copies(signals, first, 0);
+	for (int i = 0; i < engine->thread_count && result == 0; i++) {
+		const struct stopped_thread *thread = &engine->threads[i];
+		engine->taken_signals = thread->pending & set;
+		if (engine->taken_signals == 0)
+			continue;
+		first = signals->count;
+		result = command_thread(engine, thread, COMMAND_TAKE_SIGNALS);
+		forget_copies(signals, first, thread->tid);
+	}
 	return result;
+}
+
+/* Takes those of the set and puts them back. 0 or -errno. */
+static int take_and_put_back(struct engine *engine, uint64_t set)
+{
+	int result = take_all(engine, set);
+	const struct stopped_thread *main = main_thread(engine);
+	engine->taken_signals = set;
+	int put = main ? command_thread(engine, main, COMMAND_PUT_BACK_SIGNALS) : put_back(engine);
+	return result < 0 ? result : put;
 }
 
 int rt_capture_signals(struct engine *engine)
 {
 	uint64_t all = 0;
 	engine->pending.count = 0;
+	engine->pending.changed = false;
 	int result = rt_sample_timers(engine);
 	if (result < 0)
 		return result;
@@ -226,10 +281,15 @@ int rt_capture_signals(struct engine *engine)
 	engine->takeable_signals = ~(LEFT_ALONE | BIT(rt_root.signal) | engine->timer_signals);
 	if ((all & engine->takeable_signals) == 0)
 		return 0;
-	result = take_all(engine);
-	const struct stopped_thread *main = main_thread(engine);
-	int put = main ? command_thread(engine, main, COMMAND_PUT_BACK_SIGNALS) : put_back(engine);
-	return result < 0 ? result : put;
+	result = take_and_put_back(engine, engine->takeable_signals);
+	/* A timer that expired between has its signal ahead of what is older. */
+	for (int i = 0; i < MOST_TAKES && result == 0 && !engine->pending.changed && rt_shared_timer_expired(engine);
+	     i++) {
+		result = look_at_threads(engine, &all);
+		if (result == 0)
+			result = take_and_put_back(engine, engine->takeable_signals & engine->shared_timer_signals);
+	}
+	return result;
 }
 
 bool rt_expiry_was_taken(const struct engine *engine, int timer)

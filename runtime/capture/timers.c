@@ -217,6 +217,42 @@ static int walk_posix_timers(struct engine *engine, struct manifest_writer *writ
 	}
 }
 
+/*
+ * Whether a timer has expired since the last look: one of those whose signals are put back, so that the order matters.
+ * One whose signal is among them would not expire if it had not been taken. Its time left is what it is now: its signal
+ * is taken after this.
+ */
+static const char *look_again(struct engine *engine, const char *text, struct manifest_writer *writer)
+{
+	const char *id = after(text, "ID: "), *signal = after(text, "signal: "), *clock = after(text, "ClockID: ");
+	struct timer_samples *samples = &engine->timer_samples;
+	(void)writer;
+	if (id == NULL || signal == NULL || clock == NULL)
+		return NULL;
+	int64_t *sample = &samples->values_ns[samples->next++];
+	int64_t which = number(signal, 10);
+	if (which <= 0 || which > 64 || (engine->shared_timer_signals & 1UL << (which - 1)) == 0)
+		return clock;
+	struct itimerspec setting;
+	int timer = (int)number(id, 10);
+	if (rt_syscall(SYS_timer_gettime, timer, &setting) < 0)
+		return clock;
+	int64_t now = nanoseconds(setting.it_value);
+	if (*sample != 0 && (now == 0 || now > *sample) && !rt_expiry_was_taken(engine, timer))
+		samples->expired = true;
+	*sample = now;
+	return clock;
+}
+
+bool rt_shared_timer_expired(struct engine *engine)
+{
+	engine->timer_samples.next = 0;
+	engine->timer_samples.expired = false;
+	if (engine->shared_timer_signals != 0)
+		walk_posix_timers(engine, NULL, look_again);
+	return engine->timer_samples.expired;
+}
+
 int rt_capture_timers(struct engine *engine, struct manifest_writer *writer)
 {
 	for (uint32_t which = ITIMER_REAL; which <= ITIMER_PROF; which++)
