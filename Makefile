@@ -6,7 +6,7 @@
 #   soak          an hour (SOAK_SECONDS=N) of programs under load, killed every few seconds; looks for growth
 #   crash-exhaustive  a million states that a loss of power could leave of the store; recovers each.
 #                 CRASH_STATES=N tries another number, CRASH_SEED=S begins elsewhere
-#   test-vm       in qemu: other kernels, persistent memory, power cuts; half an hour
+#   test-vm       in qemu: other kernels, persistent memory, power cuts; up to an hour
 #   bench         the figures of README.md
 #   install       to DESTDIR/PREFIX (/usr/local); uninstall: removes it again
 #   fuzz          hostile stores, by libFuzzer; FUZZ_SECONDS=60 for each target; see tests/fuzz/fuzz.mk

@@ -1,7 +1,8 @@
 # The commands: respct and respct-restore with its freestanding restorer.
 
 TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
-RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) tools/common/plain.c tools/common/report.c \
+RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) \
+	tools/common/clone.c tools/common/plain.c tools/common/report.c \
 	runtime/files/build_id.c tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
 	$(filter-out tools/restore/restorer/restorer.c,$(wildcard tools/restore/*.c tools/restore/*/*.c))) $(BUILD)/tool/tools/restore/restorer/blob.o
 RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) $(wildcard tools/common/*.c) \

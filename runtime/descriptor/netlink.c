@@ -21,23 +21,22 @@ static uint32_t queued_bytes(int fd)
 	return rt_sys_getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &length) < 0 ? 0 : figures[SK_MEMINFO_RMEM_ALLOC];
 }
 
-int rt_descriptor_put_answer(struct descriptor *descriptor, struct manifest_writer *writer)
+void rt_descriptor_put_answer(struct descriptor *descriptor, struct manifest_writer *writer)
 {
 	struct descriptor_answer answer = {0};
 	struct sockaddr_nl from = {0};
 	struct iovec part = {.iov_base = answer.head, .iov_len = sizeof(answer.head)};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_name = &from, .msg_namelen = sizeof(from)};
 	if (descriptor->ready >= 0 && !(descriptor->ready & POLLIN))
-		return 0;
+		return;
 	if (descriptor->ready >= 0 && (descriptor->ready & POLLERR)) {
 		descriptor->reason = "has an error pending: it would be restored without its unread messages";
-		return 0;
+		return;
 	}
 	answer.queued = queued_bytes(descriptor->number);
 	ssize_t length = rt_sys_recvmsg(descriptor->number, &message, MSG_PEEK | MSG_DONTWAIT);
 	if (length <= 0 || from.nl_pid != 0)
-		return 0;
+		return;
 	answer.length = (uint32_t)length;
 	rt_descriptor_put_message(writer, &answer, sizeof(answer), 0);
-	return 0;
 }

@@ -322,9 +322,10 @@ int rt_descriptor_capture_socket(struct descriptor_table *table, struct descript
 			set_addresses(settings, &addresses);
 	}
 	put_settings(table, writer, settings, &settings->socket);
-	if (descriptor->family == AF_NETLINK)
-		return rt_descriptor_put_answer(descriptor, writer);
-	return descriptor->type == SOCK_DGRAM ? rt_descriptor_put_unread(table, descriptor, writer) : 0;
+	if (descriptor->family != AF_NETLINK)
+		return descriptor->type == SOCK_DGRAM ? rt_descriptor_put_unread(table, descriptor, writer) : 0;
+	rt_descriptor_put_answer(descriptor, writer);
+	return 0;
 }
 
 int rt_descriptor_capture_pair(struct descriptor_table *table, struct descriptor *descriptor,

@@ -269,8 +269,8 @@ uint32_t rt_descriptor_get_options(const struct descriptor *descriptor, struct d
 
 /* ---- netlink.c ---- */
 
-/* Adds what is known of an answer that was not read, a struct descriptor_answer. 0. */
-int rt_descriptor_put_answer(struct descriptor *descriptor, struct manifest_writer *writer);
+/* Adds what is known of an answer that was not read, a struct descriptor_answer. */
+void rt_descriptor_put_answer(struct descriptor *descriptor, struct manifest_writer *writer);
 
 /* ---- unread.c ---- */
 

@@ -57,6 +57,30 @@ char *harness_failed_directory(const char *name)
 	return path;
 }
 
+void harness_log(FILE *log, int64_t begin_ns, const char *format, va_list arguments)
+{
+	fprintf(log, "[%7.3f] ", (double)(now_ns() - begin_ns) / 1e9);
+	vfprintf(log, format, arguments);
+	fputc('\n', log);
+	fflush(log);
+}
+
+void harness_give(const char *path, long user)
+{
+	if (user >= 0 && chown(path, (uid_t)user, (gid_t)user))
+		refuse("chown %s: %s", path, strerror(errno));
+}
+
+void harness_memcached(char *arguments[MEMCACHED_ARGUMENTS], char *port, long user)
+{
+	char *const all[MEMCACHED_ARGUMENTS] = {"memcached", "-l",   "127.0.0.1", "-p", port, "-U", "0",
+						"-m",        "1024", "-M",        "-t", "4",  "-u", "nobody"};
+
+	memcpy(arguments, all, sizeof(all));
+	if (getuid() != 0 || user >= 0)
+		arguments[12] = NULL;
+}
+
 /* ---- looking at a store ---- */
 
 /* The text after "key: " on its own line, or NULL. */

@@ -51,22 +51,14 @@ static int64_t begin_ns, oldest_state_ns, longest_restore_ns;
 static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-static double seconds_so_far(void)
-{
-	return (double)(now_ns() - begin_ns) / 1e9;
-}
-
 static void note(const char *format, ...)
 {
 	va_list arguments;
 
 	child_drain(error_pipe[0], log_file);
-	fprintf(log_file, "[%7.3f] ", seconds_so_far());
 	va_start(arguments, format);
-	vfprintf(log_file, format, arguments);
+	harness_log(log_file, begin_ns, format, arguments);
 	va_end(arguments);
-	fputc('\n', log_file);
-	fflush(log_file);
 }
 
 static void clean_up(void)
@@ -135,12 +127,6 @@ static void parse_options(int count, char **arguments)
 	random_state = options.seed;
 }
 
-static void give_to_user(const char *path)
-{
-	if (options.user >= 0 && chown(path, (uid_t)options.user, (gid_t)options.user))
-		refuse("chown %s: %s", path, strerror(errno));
-}
-
 static void make_places(void)
 {
 	const char *base = getenv("TMPDIR");
@@ -148,7 +134,7 @@ static void make_places(void)
 	work = format_text("%s/respct-test-XXXXXX", base ? base : "/var/tmp");
 	if (!mkdtemp(work))
 		refuse("%s: %s", work, strerror(errno));
-	give_to_user(work);
+	harness_give(work, options.user);
 	store = access("/dev/shm", W_OK) ? format_text("%s/store", work)
 					 : format_text("/dev/shm/%s-store", strrchr(work, '/') + 1);
 	load_directory = format_text("%s/load", work);
@@ -196,28 +182,9 @@ static pid_t start(char *const *arguments)
 
 static pid_t start_server(void)
 {
-	bool root = getuid() == 0 && options.user < 0;
-	char *arguments[] = {harness_build_path("respct"),
-			     "run",
-			     "--store",
-			     store,
-			     "--",
-			     "memcached",
-			     "-l",
-			     "127.0.0.1",
-			     "-p",
-			     port,
-			     "-U",
-			     "0",
-			     "-m",
-			     "1024",
-			     "-M",
-			     "-t",
-			     "4",
-			     root ? "-u" : NULL,
-			     "nobody",
-			     NULL};
+	char *arguments[5 + MEMCACHED_ARGUMENTS] = {harness_build_path("respct"), "run", "--store", store, "--"};
 
+	harness_memcached(arguments + 5, port, options.user);
 	return start(arguments);
 }
 
@@ -404,6 +371,6 @@ int main(int count, char **arguments)
 	stop_server(server);
 	printf("ok %s (%d kills, %d keys, oldest state %.0f ms, longest restore %.0f ms, %.1f s)\n", options.name,
 	       rounds_done, options.keys, (double)oldest_state_ns / 1e6, (double)longest_restore_ns / 1e6,
-	       seconds_so_far());
+	       (double)(now_ns() - begin_ns) / 1e9);
 	return 0;
 }

@@ -31,12 +31,9 @@ void note(const char *format, ...)
 	va_list arguments;
 
 	child_drain(episode.error_pipe[0], episode.messages);
-	fprintf(episode.log_file, "[%8.3f] ", seconds_so_far());
 	va_start(arguments, format);
-	vfprintf(episode.log_file, format, arguments);
+	harness_log(episode.log_file, episode.begin_ns, format, arguments);
 	va_end(arguments);
-	fputc('\n', episode.log_file);
-	fflush(episode.log_file);
 }
 
 static void clean_up(void)
@@ -68,17 +65,11 @@ void fail(const char *format, ...)
 	exit(1);
 }
 
-void give_to_user(const char *path)
-{
-	if (episode.user >= 0 && chown(path, (uid_t)episode.user, (gid_t)episode.user))
-		refuse("chown %s: %s", path, strerror(errno));
-}
-
 void make_directory(const char *path)
 {
 	if (mkdir(path, 0755))
 		refuse("%s: %s", path, strerror(errno));
-	give_to_user(path);
+	harness_give(path, episode.user);
 }
 
 void make_places(void)
@@ -88,7 +79,7 @@ void make_places(void)
 	episode.work = format_text("%s/respct-soak-XXXXXX", base ? base : "/var/tmp");
 	if (!mkdtemp(episode.work))
 		refuse("%s: %s", episode.work, strerror(errno));
-	give_to_user(episode.work);
+	harness_give(episode.work, episode.user);
 	episode.store = access("/dev/shm", W_OK) ? format_text("%s/store", episode.work)
 						 : format_text("/dev/shm/%s-store", strrchr(episode.work, '/') + 1);
 	atexit(clean_up);

@@ -62,7 +62,6 @@ void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn
 double seconds_so_far(void);
 void make_places(void);
 void make_directory(const char *path);
-void give_to_user(const char *path);
 
 /* When a step that begins now hangs, ns. */
 int64_t watchdog(void);

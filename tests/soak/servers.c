@@ -82,22 +82,9 @@ static void start_client(void)
 
 static char *const *memcached_arguments(void)
 {
-	char *arguments[] = {"memcached",
-			     "-l",
-			     "127.0.0.1",
-			     "-p",
-			     episode.port,
-			     "-U",
-			     "0",
-			     "-m",
-			     "1024",
-			     "-M",
-			     "-t",
-			     "4",
-			     getuid() == 0 && episode.user < 0 ? "-u" : NULL,
-			     "nobody",
-			     NULL};
+	char *arguments[MEMCACHED_ARGUMENTS];
 
+	harness_memcached(arguments, episode.port, episode.user);
 	return keep_arguments(arguments);
 }
 

@@ -30,7 +30,7 @@ static int open_output(const char *path)
 
 	if (fd < 0)
 		refuse("%s: %s", path, strerror(errno));
-	give_to_user(path);
+	harness_give(path, episode.user);
 	return fd;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/message.h"
 #include "commands.h"
+#include "common/clone.h"
 #include "common/report.h"
 #include "store/persist.h"
 #include "track/track.h"
@@ -38,21 +39,15 @@ static bool check_tracking(void)
 }
 
 /* Tries to create a child, which ends at once. */
-static int try_clone(uint64_t flags, pid_t tid)
+static bool can_clone(uint64_t flags, pid_t pid)
 {
-	struct clone_args arguments = {
-		.flags = flags,
-		.exit_signal = SIGCHLD,
-		.set_tid = tid ? (uint64_t)&tid : 0,
-		.set_tid_size = tid ? 1 : 0,
-	};
-	long result = syscall(SYS_clone3, &arguments, sizeof(arguments));
-	if (result == 0)
+	pid_t child = clone_process(flags, pid);
+	if (child == 0)
 		_exit(0);
-	if (result < 0)
-		return -errno;
-	waitpid((pid_t)result, NULL, 0);
-	return 0;
+	if (child < 0)
+		return false;
+	waitpid(child, NULL, 0);
+	return true;
 }
 
 /* A number that was just in use is free again. */
@@ -67,15 +62,15 @@ static pid_t free_number(void)
 
 static bool check_restore(void)
 {
-	bool direct = try_clone(0, free_number()) == 0;
+	bool direct = can_clone(0, free_number());
 	uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | (geteuid() == 0 ? 0 : CLONE_NEWUSER);
-	int result = try_clone(flags, 0);
+	bool namespaces = can_clone(flags, 0);
 	printf("restore: %s%s\n", direct ? "process numbers can be chosen" : "process numbers cannot be chosen",
-	       result == 0 ? "; pid namespaces are permitted" : "; pid namespaces are not permitted");
-	if (!direct && result < 0)
+	       namespaces ? "; pid namespaces are permitted" : "; pid namespaces are not permitted");
+	if (!direct && !namespaces)
 		printf("restore: impossible here: allow user namespaces (kernel.unprivileged_userns_clone, "
 		       "kernel.apparmor_restrict_unprivileged_userns) or run as root\n");
-	return direct || result == 0;
+	return direct || namespaces;
 }
 
 static void check_place(void)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "clocks.h"
+#include "common/clone.h"
 #include "common/report.h"
 #include "restore/files/shared.h"
 #include "restore/restorer/plan.h"
@@ -25,17 +26,6 @@
 static pid_t child;          /* the process as we know it */
 static pid_t namespace_init; /* its namespace's init, our child; 0: none */
 static int status_socket = -1;
-
-static pid_t clone_process(uint64_t flags, pid_t pid)
-{
-	struct clone_args arguments = {
-		.flags = flags,
-		.exit_signal = SIGCHLD,
-		.set_tid = pid ? (uint64_t)&pid : 0,
-		.set_tid_size = pid ? 1 : 0,
-	};
-	return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
-}
 
 /* ---- in the namespace ---- */
 
