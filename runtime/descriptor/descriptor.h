@@ -311,9 +311,9 @@ struct descriptor_answer {
 };
 
 /* A multicast group that a socket is in; `source_count` sources follow, 16 bytes each. An IPv4 address
- * takes the first 4 bytes. */
+ * takes the first 4 bytes. AF_NETLINK: the sources are a map of the groups, bit 0 is group 1; the rest is 0. */
 struct descriptor_membership {
-	uint32_t family;    /* AF_INET, AF_INET6 */
+	uint32_t family;    /* AF_INET, AF_INET6, AF_NETLINK */
 	uint32_t mode;      /* MCAST_INCLUDE: from these sources only, MCAST_EXCLUDE: from all but these */
 	uint32_t interface; /* its number at the checkpoint */
 	uint32_t source_count;

@@ -6,8 +6,11 @@
  *
  * The notes are in the image: a restored process knows them. A program that names no interface is given
  * one by the kernel; which, the socket is asked, interface after interface.
+ *
+ * Of netlink's groups the kernel does tell which a socket is in.
  */
 #include <asm/ioctls.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -19,6 +22,7 @@
 #define PROBED_INTERFACES 1024 /* numbers tried when the interface has no IPv4 address to be found by */
 #define LISTED_INTERFACES 64
 #define FEW_SOURCES 16
+#define NETLINK_BLOCKS 16 /* 128 groups each */
 
 struct group {
 	uint32_t family, interface;
@@ -267,6 +271,29 @@ static void append_membership(struct descriptor_table *table, const struct note 
 		table->membership_used = start;
 }
 
+/* As a membership whose sources are the groups, 128 in each. */
+static void append_netlink_groups(struct descriptor_table *table, int fd)
+{
+	struct {
+		struct descriptor_membership membership;
+		uint32_t groups[NETLINK_BLOCKS * sizeof(struct in6_addr) / sizeof(uint32_t)];
+	} record = {.membership = {.family = AF_NETLINK}};
+	socklen_t length = sizeof(record.groups);
+	if (rt_sys_getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, record.groups, &length) < 0)
+		return;
+	if (length > sizeof(record.groups)) {
+		__atomic_store_n(&missed, true, __ATOMIC_RELAXED);
+		length = sizeof(record.groups);
+	}
+	size_t words = length / sizeof(uint32_t);
+	while (words > 0 && record.groups[words - 1] == 0)
+		words--;
+	if (words == 0)
+		return;
+	record.membership.source_count = (uint32_t)((words + 3) / 4);
+	append(table, &record, sizeof(record.membership) + record.membership.source_count * sizeof(struct in6_addr));
+}
+
 const void *rt_descriptor_memberships(const struct descriptor_table *table, const struct socket_settings *settings)
 {
 	return table->memberships[table->membership_block].bytes + settings->memberships;
@@ -277,9 +304,9 @@ void rt_descriptor_read_memberships(struct descriptor_table *table, const struct
 {
 	size_t start = table->membership_used, before = settings->socket.membership_length;
 	settings->socket.membership_length = 0;
-	if (!may_join(descriptor))
-		return;
-	for (uint32_t i = 0; i < note_count(); i++) {
+	if (descriptor->family == AF_NETLINK)
+		append_netlink_groups(table, descriptor->number);
+	for (uint32_t i = 0; i < note_count() && may_join(descriptor); i++) {
 		const struct note *note = note_at(i);
 		if (note != NULL && (note->group.family == AF_INET || descriptor->family == AF_INET6) &&
 		    ask_all(table, descriptor->number, &note->group))

@@ -127,3 +127,44 @@ Test(descriptor_netlink, answers_come_again)
 {
 	check_kept(open_with_answers, check_answers);
 }
+
+static void join(int fd, int group)
+{
+	CHECK(setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) == 0);
+}
+
+static void check_groups(int fd, uint32_t first, uint32_t second)
+{
+	uint32_t groups[64] = {0};
+	socklen_t length = sizeof(groups);
+	CHECK(getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, groups, &length) == 0);
+	CHECK(groups[0] == first && groups[1] == second);
+	for (size_t i = 2; i < 64; i++)
+		CHECK(groups[i] == 0);
+}
+
+static void open_members(void)
+{
+	open_socket(10, NETLINK_ROUTE);
+	join(10, RTNLGRP_LINK);
+	join(10, RTNLGRP_BRVLAN);
+	put_at(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), 11);
+	join(11, RTNLGRP_LINK);
+	open_socket(12, NETLINK_ROUTE);
+	join(12, RTNLGRP_BRVLAN);
+	open_socket(13, NETLINK_ROUTE);
+}
+
+static void check_members(void)
+{
+	check_groups(10, 1U << (RTNLGRP_LINK - 1), 1U << (RTNLGRP_BRVLAN - 33));
+	check_groups(11, 1U << (RTNLGRP_LINK - 1), 0);
+	check_groups(12, 0, 1U << (RTNLGRP_BRVLAN - 33));
+	check_groups(13, 0, 0);
+	CHECK(bind(11, (const struct sockaddr *)&kernel, sizeof(kernel)) == 0);
+}
+
+Test(descriptor_netlink, groups_are_joined_again)
+{
+	check_kept(open_members, check_members);
+}

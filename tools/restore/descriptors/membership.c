@@ -1,6 +1,7 @@
-/* Joining multicast groups again, on the interfaces of the same names. */
+/* Joining multicast groups again, on the interfaces of the same names, and groups of netlink. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -47,11 +48,30 @@ static bool join(int fd, const struct descriptor_membership *membership, const u
 	return done;
 }
 
+static void join_netlink_group(const struct joining *joining, int group)
+{
+	int fd = joining->entry->temporary;
+	if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+		restore_warn(joining->restoration, "descriptor %d (socket) is no longer in the netlink group %d: %s",
+			     joining->entry->record.number, group, strerror(errno));
+}
+
+static void join_netlink_groups(const struct joining *joining, const uint8_t *map, uint32_t bytes)
+{
+	for (uint32_t i = 0; i < bytes * 8; i++)
+		if (map[i / 8] & 1 << i % 8)
+			join_netlink_group(joining, (int)i + 1);
+}
+
 static void join_again(void *context, const struct descriptor_membership *membership, const uint8_t *sources)
 {
 	const struct joining *joining = context;
 	char group[INET6_ADDRSTRLEN] = "?";
 	uint32_t interface = membership->interface;
+	if (membership->family == AF_NETLINK) {
+		join_netlink_groups(joining, sources, membership->source_count * RESTORE_SOURCE_BYTES);
+		return;
+	}
 	if (membership->interface_name[0] != '\0')
 		interface = if_nametoindex(membership->interface_name);
 	if (interface != 0 && join(joining->entry->temporary, membership, sources, interface))

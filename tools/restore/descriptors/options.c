@@ -77,7 +77,8 @@ bool restore_valid_options(const struct entry *entry)
 
 static bool valid_membership(const struct descriptor_membership *membership, size_t room)
 {
-	return room >= sizeof(*membership) && (membership->family == AF_INET || membership->family == AF_INET6) &&
+	return room >= sizeof(*membership) &&
+	       (membership->family == AF_INET || membership->family == AF_INET6 || membership->family == AF_NETLINK) &&
 	       memchr(membership->interface_name, '\0', sizeof(membership->interface_name)) != NULL &&
 	       membership->source_count <= (room - sizeof(*membership)) / RESTORE_SOURCE_BYTES;
 }

@@ -60,20 +60,11 @@ static int bind_client(int fd, struct sockaddr_storage *address, socklen_t lengt
 	return 0;
 }
 
-/* Without a number it is not bound: the program may be about to do that. It can be in groups all the same. */
-static void join_netlink_groups(int fd, uint32_t groups)
-{
-	for (int group = 1; group <= 32; group++)
-		if (groups & (1U << (group - 1)))
-			setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group));
-}
-
-/* The recorded number is the process's own by default, which the kernel gives anew. */
+/* The recorded number is the process's own by default, which the kernel gives anew. Without one it is not bound: the
+ * program may be about to do that. */
 static int bind_netlink(int fd, struct sockaddr_storage *address, socklen_t length)
 {
 	struct sockaddr_nl *netlink = (void *)address;
-	if (netlink->nl_pid == 0)
-		join_netlink_groups(fd, netlink->nl_groups);
 	if (netlink->nl_pid == 0 || bind_address(fd, address, length) == 0)
 		return 0;
 	netlink->nl_pid = 0;
