@@ -437,11 +437,13 @@ int rt_spawn_thread(void *stack_top, void *tls, void (*entry)(void *), void *arg
 
 int rt_checkpoint_start(struct engine *engine)
 {
-	char *stack = rt_memory_map(STACK_SIZE);
-	void *tls = rt_make_tls();
-	if (stack == NULL || tls == NULL)
+	if (engine->stack == NULL)
+		engine->stack = rt_memory_map(STACK_SIZE);
+	if (engine->tls == NULL)
+		engine->tls = rt_make_tls();
+	if (engine->stack == NULL || engine->tls == NULL)
 		return -ENOMEM;
-	int tid = rt_spawn_thread(stack + STACK_SIZE, tls, checkpoint_thread, engine);
+	int tid = rt_spawn_thread(engine->stack + STACK_SIZE, engine->tls, checkpoint_thread, engine);
 	if (tid < 0)
 		return tid;
 	while (!__atomic_load_n(&engine->ready, __ATOMIC_ACQUIRE))

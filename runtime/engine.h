@@ -107,7 +107,9 @@ struct engine {
 	uint32_t round;
 	int64_t due_ns; /* when the next checkpoint is due, CLOCK_MONOTONIC; 0: none was planned yet */
 	int tid;        /* of the checkpoint thread */
-	int exit_code;  /* the checkpoint thread ends with it, and with it a process of which nothing else is left */
+	char *stack;    /* of it; used again where it is started again */
+	void *tls;
+	int exit_code; /* the checkpoint thread ends with it, and with it a process of which nothing else is left */
 	bool had_more_threads; /* as of the last stop: than the main thread */
 	struct store *store;
 	struct descriptor_table *descriptors;

@@ -11,6 +11,7 @@
 
 #include "base/message.h"
 #include "life/daemon.h"
+#include "life/pause.h"
 #include "life/start.h"
 #include "next.h"
 #include "root.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "life/environment.h"
-#include "life/start.h"
+#include "life/pause.h"
 #include "next.h"
 
 /* What a failed exec gives back. */

@@ -14,7 +14,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 #include "arch/x86_64/context.h"
@@ -23,6 +23,7 @@
 #include "base/message.h"
 #include "base/sys.h"
 #include "crash.h"
+#include "environment.h"
 #include "start.h"
 #include "threads/thread.h"
 
@@ -35,10 +36,19 @@ static int self;               /* this process; in a child, until it takes note,
 static bool is_daemon;         /* leads a session, or is the first child of a process that does */
 static bool has_forked;
 static bool stands_by;
-/* Descriptors of the thread that waits. The numbers stay when they are closed: a child that was forked at that
- * moment may have them open. */
-static int awaited;          /* a process whose end comes first; negative: it has ended */
-static int standby_task_dir; /* the engine opens its own */
+
+/* The thread that waits, and its descriptors. */
+static struct {
+	struct engine *engine;
+	char *stack;
+	void *tls;
+	int tid;
+	bool waits; /* cleared in its last stop */
+	bool told_to_end;
+	int awaited;  /* a process whose end comes first; negative: it has ended */
+	int task_dir; /* the engine opens its own */
+	int wake;     /* an eventfd */
+} standby;
 
 /*
  * Descriptors get the lowest free number first, which the program may count on: they are opened where no
@@ -55,15 +65,21 @@ static void close_hidden(int fd)
 	rt_sys_close(fd);
 }
 
-/* Sleeps until the process is gone. */
-static void wait_for_end(int process_fd)
+/* They are closed in a stop: a child that is forked knows all it has inherited. */
+static void close_awaited(void)
 {
-	struct pollfd wait = {.fd = process_fd, .events = POLLIN};
-	if (process_fd < 0)
-		return;
-	while (rt_syscall(SYS_ppoll, &wait, 1, NULL, NULL, 0) == -EINTR)
+	if (standby.awaited >= 0)
+		close_hidden(standby.awaited);
+	standby.awaited = -1;
+}
+
+/* Sleeps until the process is gone. false: told to end. */
+static bool wait_for_end(void)
+{
+	struct pollfd waits[] = {{.fd = standby.wake, .events = POLLIN}, {.fd = standby.awaited, .events = POLLIN}};
+	while (standby.awaited >= 0 && rt_syscall(SYS_ppoll, waits, 2, NULL, NULL, 0) == -EINTR)
 		;
-	close_hidden(process_fd);
+	return !__atomic_load_n(&standby.told_to_end, __ATOMIC_ACQUIRE);
 }
 
 /* The store, unless what it holds is not ours to replace. -EBUSY: its process still lives. */
@@ -110,33 +126,50 @@ static int take_over(struct engine *engine)
 	return result;
 }
 
-static void stop_threads(struct engine *engine)
+/* false: told to end. */
+static bool stop_threads(struct engine *engine)
 {
 	const struct timespec pause = {0, RETRY_NS};
-	while (rt_quiesce(engine) < 0)
+	while (rt_quiesce(engine) < 0) {
+		if (__atomic_load_n(&standby.told_to_end, __ATOMIC_ACQUIRE))
+			return false;
 		rt_syscall(SYS_nanosleep, &pause, NULL);
+	}
+	return true;
 }
 
-static void stand_by(void *argument)
+/* Waits for its turn and takes the store over, unless it is told to end before. */
+static void await_turn(struct engine *engine)
 {
-	struct engine *engine = argument;
+	const struct timespec pause = {0, RETRY_NS};
 	int result;
-	engine->tid = rt_sys_gettid();
-	rt_root.stopper = engine;
 	do {
-		wait_for_end(awaited);
-		stop_threads(engine);
+		if (!wait_for_end() || !stop_threads(engine))
+			return;
+		close_awaited();
 		result = take_over(engine);
-		if (result == -EBUSY)
-			awaited = open_process(protected_ancestor);
-		else
-			close_hidden(standby_task_dir); /* before a checkpoint can take it for the program's */
+		if (result == -EBUSY) {
+			standby.awaited = open_process(protected_ancestor);
+		} else { /* before a checkpoint can take them for the program's */
+			close_hidden(standby.task_dir);
+			close_hidden(standby.wake);
+			__atomic_store_n(&standby.waits, false, __ATOMIC_RELEASE);
+		}
 		rt_resume_threads(engine);
+		if (result == -EBUSY && standby.awaited < 0)
+			rt_syscall(SYS_nanosleep, &pause, NULL);
 	} while (result == -EBUSY);
 	if (result < 0)
 		rt_root.stopper = NULL;
 	if (result == -EACCES)
 		rt_say("%s: not accessible any more: the daemon runs unprotected", rt_root.directory);
+}
+
+static void stand_by(void *argument)
+{
+	struct engine *engine = argument;
+	engine->tid = rt_sys_gettid();
+	await_turn(engine);
 	for (;;)
 		rt_syscall(SYS_exit, 0);
 }
@@ -146,25 +179,64 @@ static void mark_environment(void)
 {
 	char text[32];
 	snprintf(text, sizeof(text), "%d,%d", rt_sys_getpid(), protected_ancestor);
-	setenv(RT_PROTECTED_VARIABLE, text, 1);
+	rt_environment_set(RT_PROTECTED_VARIABLE, text);
+}
+
+static bool spawn(void)
+{
+	standby.told_to_end = false;
+	standby.waits = true;
+	standby.tid = rt_spawn_thread(standby.stack + STACK_SIZE, standby.tls, stand_by, standby.engine);
+	if (standby.tid < 0)
+		standby.waits = false;
+	return standby.waits;
+}
+
+static bool make_thread(void)
+{
+	standby.engine = rt_engine_make();
+	standby.stack = rt_memory_map(STACK_SIZE);
+	standby.tls = rt_make_tls();
+	return standby.engine != NULL && standby.stack != NULL && standby.tls != NULL;
 }
 
 static void start_standing_by(void)
 {
-	struct engine *engine = rt_engine_make();
-	char *stack = rt_memory_map(STACK_SIZE);
-	void *tls = rt_make_tls();
-	if (engine == NULL || stack == NULL || tls == NULL)
+	if (!make_thread())
 		return;
-	rt_root.pid = rt_sys_getpid();
-	standby_task_dir = rt_hide(rt_sys_openat(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
-	if (standby_task_dir < 0)
+	standby.wake = rt_hide((int)rt_syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK));
+	standby.task_dir = rt_hide(rt_sys_openat(AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+	if (standby.task_dir < 0 || standby.wake < 0)
 		return;
-	engine->task_dir = standby_task_dir;
-	awaited = open_process(parent);
+	standby.engine->task_dir = standby.task_dir;
+	standby.awaited = open_process(parent);
 	stands_by = true;
+	rt_root.pid = rt_sys_getpid();
+	rt_root.stopper = standby.engine;
 	mark_environment();
-	rt_spawn_thread(stack + STACK_SIZE, tls, stand_by, engine);
+	spawn();
+}
+
+void rt_end_standing_by(void)
+{
+	uint64_t one = 1;
+	if (!__atomic_load_n(&standby.waits, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&standby.told_to_end, true, __ATOMIC_RELEASE);
+	rt_sys_write(standby.wake, &one, sizeof(one));
+	/* Where it has taken the store over, this process may be restored meanwhile, with other threads. */
+	while (__atomic_load_n(&standby.waits, __ATOMIC_ACQUIRE) && rt_sys_tgkill(rt_root.pid, standby.tid, 0) == 0)
+		rt_syscall(SYS_sched_yield);
+}
+
+void rt_stand_by_again(void)
+{
+	uint64_t count;
+	if (!standby.waits)
+		return;
+	rt_sys_read(standby.wake, &count, sizeof(count));
+	if (!spawn())
+		rt_say("cannot start a thread: the daemon runs unprotected");
 }
 
 void rt_become_daemon(void)
@@ -201,14 +273,11 @@ void rt_enter_child(void)
 		protected_ancestor = rt_root.engine != NULL ? rt_root.pid : protected_ancestor;
 	if (protected_ancestor == 0)
 		return;
-	if (stands_by) {
-		rt_sys_close(awaited);
-		rt_sys_close(standby_task_dir);
-	}
 	/* The parent may have ended by now: getppid() would name init. */
 	parent = self;
 	self = rt_sys_getpid();
 	rt_leave_child();
+	standby.waits = false;
 	stands_by = false;
 	has_forked = false;
 	is_daemon = first_of_daemon;

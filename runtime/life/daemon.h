@@ -15,4 +15,9 @@ void rt_become_daemon(void);
 /* A daemon has executed this program while process `ancestor` still holds the store: it stands by. */
 void rt_stand_by_for(int ancestor);
 
+/* Ends the thread that waits, if there is one: then no stop is going on, and the process stands by no longer or has taken
+ * the store over. And starts it again where it has been ended so. See pause.c. */
+void rt_end_standing_by(void);
+void rt_stand_by_again(void);
+
 #endif

@@ -9,13 +9,14 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "root.h"
+#include "threads/thread.h"
 
 #define PREFIX "RESPCT_"
 #define PRELOAD "LD_PRELOAD="
+#define OWNER RT_PROTECTED_VARIABLE "="
 #define MAX_KEPT 16
 
-static char *kept[MAX_KEPT]; /* "RESPCT_NAME=value" */
+static char *kept[MAX_KEPT + 1]; /* "RESPCT_NAME=value" */
 static int kept_count;
 static const char *library; /* the path this library was loaded from; NULL: unknown */
 
@@ -49,6 +50,21 @@ void rt_environment_keep(void)
 		make_library_absolute(info.dli_fname);
 }
 
+void rt_environment_set(const char *name, const char *value)
+{
+	char *entry;
+	int i = 0;
+	setenv(name, value, 1);
+	if (asprintf(&entry, "%s=%s", name, value) < 0)
+		return;
+	while (i < kept_count && strncmp(kept[i], entry, strlen(name) + 1) != 0)
+		i++;
+	if (i < MAX_KEPT)
+		kept[i] = entry;
+	if (i == kept_count && i < MAX_KEPT)
+		kept_count++;
+}
+
 /* The entry of the same name as "NAME=..."; NULL: none. */
 static const char *find(char *const *environment, const char *entry)
 {
@@ -66,10 +82,23 @@ static int preloads_us(const char *entry)
 	return entry != NULL && strstr(entry, name != NULL ? name + 1 : library) != NULL;
 }
 
+/* What it says of another process is not wanted. */
+static int is_outdated(const char *entry)
+{
+	const char *ours = strncmp(entry, OWNER, strlen(OWNER)) == 0 ? find(kept, OWNER) : NULL;
+	return ours != NULL && strcmp(entry, ours) != 0;
+}
+
+static int is_there(char *const *environment, const char *wanted)
+{
+	const char *entry = find(environment, wanted);
+	return entry != NULL && !is_outdated(entry);
+}
+
 static int is_complete(char *const *environment)
 {
 	for (int i = 0; i < kept_count; i++)
-		if (find(environment, kept[i]) == NULL)
+		if (!is_there(environment, kept[i]))
 			return 0;
 	return preloads_us(find(environment, PRELOAD));
 }
@@ -86,10 +115,10 @@ static void fill(char **entries, char *text, char *const *given)
 {
 	const char *preload = find(given, PRELOAD);
 	for (char *const *entry = given; entry != NULL && *entry != NULL; entry++)
-		if (*entry != preload || preloads_us(preload))
+		if ((*entry != preload || preloads_us(preload)) && !is_outdated(*entry))
 			*entries++ = *entry;
 	for (int i = 0; i < kept_count; i++)
-		if (find(given, kept[i]) == NULL)
+		if (!is_there(given, kept[i]))
 			*entries++ = kept[i];
 	if (!preloads_us(preload)) {
 		write_preload(text, preload);
@@ -100,7 +129,7 @@ static void fill(char **entries, char *text, char *const *given)
 
 char *const *rt_environment_complete(char *const *given)
 {
-	if (!rt_is_protected() || library == NULL || is_complete(given))
+	if (!rt_can_be_stopped() || library == NULL || is_complete(given))
 		return given;
 	const char *preload = find(given, PRELOAD);
 	size_t count = MAX_KEPT + 2;

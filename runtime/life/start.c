@@ -20,6 +20,7 @@
 #include "crash.h"
 #include "daemon.h"
 #include "environment.h"
+#include "pause.h"
 #include "respct.h"
 #include "store/persist.h"
 #include "threads/thread.h"
@@ -131,8 +132,8 @@ static void mark_environment(void)
 	char text[16];
 	setenv(STORE_VARIABLE, rt_root.directory, 1);
 	snprintf(text, sizeof(text), "%d", getpid());
-	setenv(RT_PROTECTED_VARIABLE, text, 1);
 	rt_environment_keep();
+	rt_environment_set(RT_PROTECTED_VARIABLE, text);
 }
 
 /* Whether `pid` is an ancestor of ours: then its store is ours to leave alone. */
@@ -270,6 +271,8 @@ static void stand_by_for(const char *path, int ancestor)
 		return;
 	rt_root.signal = rt_options.signal;
 	rt_root.own_signals = 1UL << (rt_options.signal - 1);
+	setenv(STORE_VARIABLE, rt_root.directory, 1);
+	rt_environment_keep();
 	if (rt_threads_start() == 0 && rt_straggler_install(rt_options.signal) == 0)
 		rt_stand_by_for(ancestor);
 }
@@ -365,26 +368,6 @@ void rt_end_store(struct engine *engine, int wait_status)
 	rt_fail(RT_FAIL_END_DONE);
 }
 
-void rt_pause_checkpoints(void)
-{
-	if (!rt_is_protected())
-		return;
-	rt_checkpoint_stop(rt_root.engine);
-	/* It has said so, but for the kernel it is there until it has ended. */
-	while (rt_sys_tgkill(rt_root.pid, rt_root.engine->tid, 0) == 0)
-		rt_syscall(SYS_sched_yield);
-}
-
-void rt_checkpoints_go_on(void)
-{
-	if (!rt_is_protected())
-		return;
-	struct engine *engine = rt_root.engine;
-	engine->stop = engine->stopped = engine->ready = 0;
-	if (rt_checkpoint_start(engine) < 0)
-		rt_say("cannot start the checkpoint thread again: running unprotected");
-}
-
 void rt_note_fork(void)
 {
 	if (rt_root.engine != NULL)
@@ -396,6 +379,7 @@ void rt_leave_child(void)
 	forget_engine();
 	rt_fail_settings = NULL;
 	rt_close_hidden();
+	rt_forget_pauses();
 	rt_threads_forget();
 }
 

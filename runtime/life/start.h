@@ -26,16 +26,8 @@ void rt_leave_child(void);
 /* rt_finish() has been called. */
 extern int rt_finished;
 
-/* Environment variable: pid of the process that was protected with it. */
-#define RT_PROTECTED_VARIABLE "RESPCT_PROTECTED"
-
 /* DIR/pid. Raw system calls. 0 or -errno. */
 int rt_write_pid_file(void);
-
-/* Around exec in the protected process: no checkpoints, and no straggler signal left pending. And around what
- * the kernel refuses to a process of more than one thread: without the checkpoint thread. errno is not kept. */
-void rt_pause_checkpoints(void);
-void rt_checkpoints_go_on(void);
 
 /* The engine's memory; once in the life of a process. NULL: there is none. */
 struct engine *rt_engine_make(void);

@@ -174,14 +174,19 @@ int rt_store_take_lock(struct store *store, int directory, int lowest_fd, bool c
 	store->lock_fd = open_file(directory, "lock", "lock", O_RDWR | (create ? O_CREAT : 0), lowest_fd);
 	if (store->lock_fd < 0)
 		return store->lock_fd;
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	int error = rt_sys_fcntl(store->lock_fd, F_SETLK, (long)&lock);
-	if (error != -EAGAIN && error != -EACCES)
-		return error;
-	rt_sys_fcntl(store->lock_fd, F_GETLK, (long)&lock);
+	struct flock lock;
+	do {
+		lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+		int error = rt_sys_fcntl(store->lock_fd, F_SETLK, (long)&lock);
+		if (error != -EAGAIN && error != -EACCES)
+			return error;
+		error = rt_sys_fcntl(store->lock_fd, F_GETLK, (long)&lock);
+		if (error < 0)
+			return error;
+	} while (lock.l_type == F_UNLCK); /* it has been released between the two */
 	if (holder != NULL)
-		*holder = lock.l_type == F_UNLCK ? 0 : lock.l_pid;
-	rt_store_explain("in use by process %d", lock.l_type == F_UNLCK ? 0 : lock.l_pid);
+		*holder = lock.l_pid;
+	rt_store_explain("in use by process %d", lock.l_pid);
 	return -EBUSY;
 }
 

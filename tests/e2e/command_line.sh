@@ -634,6 +634,23 @@ test_daemon_exec()
 	become_daemon exec
 }
 
+# Whatever environment it gives itself.
+test_daemon_exec_clean()
+{
+	become_daemon clean
+}
+
+# Also while the protection is about to pass to it: nothing that stops threads then ends the program that comes.
+test_daemon_exec_race()
+{
+	for number in $(seq 60); do
+		rm -rf "$store" lines ended
+		"$respct" run --store "$store" -- "$helpers/daemonize" race 3 >output 2>errors </dev/null ||
+			fail "round $number: the first process ended with $?"
+		await 30 [ -e ended ]
+	done
+}
+
 # A daemon in the making leaves the store alone when the protected process was killed.
 test_daemon_killed_before()
 {

@@ -4,13 +4,17 @@
  *   daemon  daemon(3)                      once   fork, setsid
  *   twice   fork, setsid, fork             late   the first process waits until the daemon has begun
  *   exec    fork, setsid, exec of itself   none   no daemon
+ *   clean   the same with an empty environment
+ *   race    the same up to 1 ms after the first process has ended; what is executed before that fails
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 static int begun[2];
@@ -66,6 +70,25 @@ static void fork_and_leave(int wait_for_daemon)
 	_exit(0);
 }
 
+static long now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+static void await_end(pid_t process)
+{
+	long end;
+
+	while (getppid() == process)
+		execl("/nonexistent", "nonexistent", (char *)NULL);
+	end = now_ns() + getpid() % 100 * 10000L;
+	while (now_ns() < end)
+		;
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 2 ? argv[1] : "none";
@@ -73,15 +96,25 @@ int main(int argc, char **argv)
 
 	if (!strcmp(how, "daemon") && daemon(1, 0))
 		return 3;
-	if (!strcmp(how, "late") && pipe(begun))
+	pid_t first = getpid();
+	bool waited_for = !strcmp(how, "late") || !strcmp(how, "race");
+
+	if (waited_for && pipe(begun))
 		return 3;
-	if (!strcmp(how, "once") || !strcmp(how, "twice") || !strcmp(how, "exec") || !strcmp(how, "late")) {
-		fork_and_leave(!strcmp(how, "late"));
+	if (waited_for || !strcmp(how, "once") || !strcmp(how, "twice") || !strcmp(how, "exec") ||
+	    !strcmp(how, "clean")) {
+		fork_and_leave(waited_for);
 		setsid();
 	}
 	if (!strcmp(how, "twice"))
 		fork_and_leave(0);
-	if (!strcmp(how, "exec"))
+	if (!strcmp(how, "race")) {
+		(void)!write(begun[1], "", 1);
+		await_end(first);
+	}
+	if (!strcmp(how, "race") || !strcmp(how, "exec"))
 		execl("/proc/self/exe", argv[0], "none", argv[2], (char *)NULL);
+	if (!strcmp(how, "clean"))
+		execle("/proc/self/exe", argv[0], "none", argv[2], (char *)NULL, (char *[]){NULL});
 	work(lines);
 }
