@@ -27,8 +27,6 @@
 #include "tools/restore/process/clocks.h"
 #include "tools/restore/restorer/build_plan.h"
 
-#define FAIL(...) (fprintf(stderr, __VA_ARGS__), abort())
-
 /* ---- the store: some pages where the mappings of programs are, and a vDSO ---- */
 
 static const uint64_t starts[] = {RT_THREADS_BASE,    RT_WINDOW_HEAP_BASE, RT_WINDOW_STACK_BASE,
@@ -53,15 +51,15 @@ static void make_store(const char *path)
 	static uint8_t page[RT_PAGE_SIZE];
 	if (rt_store_create(path, STORE_DURABILITY_PROCESS) < 0 ||
 	    rt_store_open(path, true, SANDBOX_LOWEST_FD, &store, NULL) < 0 || rt_store_begin(store) < 0)
-		FAIL("%s\n", rt_store_problem());
+		sandbox_fail("%s\n", rt_store_problem());
 	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
 		for (unsigned j = 0; j < PAGES_EACH; j++) {
 			fill_page(page, starts[i], j);
 			if (j % 5 != 4 && rt_store_append(store, starts[i] + j * RT_PAGE_SIZE, page) < 0)
-				FAIL("%s\n", rt_store_problem());
+				sandbox_fail("%s\n", rt_store_problem());
 		}
 	if (rt_store_commit(store, "", 1, 1) < 0 || rt_store_settle(store, true) < 0)
-		FAIL("%s\n", rt_store_problem());
+		sandbox_fail("%s\n", rt_store_problem());
 	uint64_t at = 0;
 	while (rt_store_next_page(store, at, UINT64_MAX, &at) && rt_store_page(store, at) != NULL)
 		at += RT_PAGE_SIZE;
@@ -125,21 +123,22 @@ static void walk_plan(const struct plan *plan)
 	    !in_plan(plan, plan->loads, plan->load_count, sizeof(*plan->loads)) ||
 	    !in_plan(plan, plan->threads, plan->thread_count, sizeof(*plan->threads)) ||
 	    (plan->load_count > 0 && (const void *)(plan->loads + plan->load_count) > (const void *)plan->threads))
-		FAIL("the plan's arrays run into each other\n");
+		sandbox_fail("the plan's arrays run into each other\n");
 	for (uint32_t i = 0; i < plan->region_count; i++) {
 		const struct plan_region *region = &plan->regions[i];
 		if (region->start < end || region->end <= region->start || region->end > RT_USER_END ||
 		    (region->end > RT_AREA_BASE && region->start < RT_RESTORER_END))
-			FAIL("region %lx is planned wrongly\n", (unsigned long)region->start);
+			sandbox_fail("region %lx is planned wrongly\n", (unsigned long)region->start);
 		end = region->end;
 	}
 	for (uint32_t i = 0; i < plan->patch_count; i++)
 		if (!is_mapped_for_loading(plan, plan->patches[i].address,
 					   plan->patches[i].address + plan->patches[i].length))
-			FAIL("a patch at %lx, where nothing is loaded\n", (unsigned long)plan->patches[i].address);
+			sandbox_fail("a patch at %lx, where nothing is loaded\n",
+				     (unsigned long)plan->patches[i].address);
 	for (uint32_t i = 0; i < plan->posix_timer_count; i++)
 		if (plan->posix_timers[i].id < 0)
-			FAIL("a timer with a negative number\n");
+			sandbox_fail("a timer with a negative number\n");
 }
 
 static void restore(struct image *image, int lock_fd)

@@ -20,7 +20,6 @@
 #include "tools/restore/image.h"
 
 #define OFFSET_LIMIT (1UL << 46)
-#define FAIL(...) (fprintf(stderr, __VA_ARGS__), abort())
 
 static void path_of(uint32_t file, char *path, size_t size)
 {
@@ -86,13 +85,13 @@ static bool open_and_check(bool writable, uint64_t *pages)
 	struct store *store;
 	int error = rt_store_open("/store", writable, SANDBOX_LOWEST_FD, &store, NULL);
 	if (error < 0 && rt_store_problem()[0] == '\0')
-		FAIL("nothing is said of error %d\n", error);
+		sandbox_fail("nothing is said of error %d\n", error);
 	if (error < 0)
 		return false;
 	bool whole = rt_store_check(store) == 0;
 	*pages = count_pages(store);
 	if (*pages != rt_store_count(store, 0, UINT64_MAX))
-		FAIL("pages are counted wrongly\n");
+		sandbox_fail("pages are counted wrongly\n");
 	rt_store_close(store);
 	return whole;
 }
@@ -107,9 +106,9 @@ static void use(uint8_t *input, size_t size)
 	bool whole = open_and_check(false, &before);
 	/* Room or a lock may be missing; but what was sound stays so. */
 	if (open_and_check(true, &after) && whole && after != before)
-		FAIL("%lu pages became %lu\n", (unsigned long)before, (unsigned long)after);
+		sandbox_fail("%lu pages became %lu\n", (unsigned long)before, (unsigned long)after);
 	if (whole && (!open_and_check(false, &after) || after != before))
-		FAIL("a sound store is damaged by opening it: %s\n", rt_store_problem());
+		sandbox_fail("a sound store is damaged by opening it: %s\n", rt_store_problem());
 	image_open(&image, "/store", SANDBOX_LOWEST_FD);
 	undo_changes(&image, "/store", SANDBOX_LOWEST_FD);
 }

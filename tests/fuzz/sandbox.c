@@ -27,6 +27,7 @@
 #include "runtime/layout.h"
 #include "tools/common/report.h"
 
+#define EXIT_WRONG 3   /* what was found is wrong */
 #define WORK_S 20      /* more processor time for one input is a loop without end */
 #define PATIENCE_S 300 /* more time, on a busy machine, is a hang */
 #define SCRATCH_LIMIT "size=64m,nr_inodes=4096"
@@ -321,6 +322,17 @@ void parse_arguments(const struct argp *parser, int argc, char **argv, unsigned 
 		_exit(EXIT_TOOL_FAILED);
 }
 
+static int report_fd = STDERR_FILENO;
+
+void sandbox_fail(const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vdprintf(report_fd, format, arguments);
+	va_end(arguments);
+	_exit(EXIT_WRONG);
+}
+
 void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
 
 /* What the tools say is not wanted, what the sanitizers say is. */
@@ -330,6 +342,7 @@ static void move_stderr(void)
 	if (fd < 0 || getenv("FUZZ_VERBOSE") != NULL || __sanitizer_set_report_fd == NULL)
 		return;
 	__sanitizer_set_report_fd((void *)(uintptr_t)fd);
+	report_fd = fd;
 	dup2(STDOUT_FILENO, STDERR_FILENO);
 }
 
@@ -374,6 +387,7 @@ __attribute__((no_sanitize("address", "undefined"))) void sandbox_run(void (*use
 			abort();
 	if (__sanitizer_set_report_fd != NULL)
 		__sanitizer_set_report_fd((void *)(uintptr_t)STDERR_FILENO);
+	report_fd = STDERR_FILENO;
 	free_blocks();
 	clear_memory();
 	bool ended = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_TOOL_FAILED);

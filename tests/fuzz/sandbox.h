@@ -40,6 +40,9 @@ void sandbox_run(void (*use)(uint8_t *input, size_t size), const uint8_t *input,
 /* In the child: runs a part of it. False: it refused. */
 bool sandbox_try(void (*part)(void));
 
+/* What was found is wrong: says so, and ends the input. (Not by abort(), which the process would share with libFuzzer.) */
+void sandbox_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
 /* In the child: the number a stand-in is for, or `inode` itself. */
 uint64_t sandbox_inode(uint64_t inode);
 

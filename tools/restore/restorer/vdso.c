@@ -143,6 +143,20 @@ static uint8_t *load_old(const struct image *image, uint64_t size)
 	return copy;
 }
 
+/* What is written into the old vDSO is written where it will be. */
+static void require_region(const struct image *image)
+{
+	const struct manifest_process *process = image->process;
+	const struct manifest_region *record;
+	size_t cursor = 0;
+	uint32_t length;
+	while ((record = image_next(image, &cursor, MANIFEST_REGION, &length)) != NULL)
+		if (record->kind == REGION_SPECIAL && record->start == process->vdso_start &&
+		    record->end == process->vdso_end)
+			return;
+	refuse("the store is damaged: a vDSO at 0x%lx, where no region is one", (unsigned long)process->vdso_start);
+}
+
 /* Whether the program had these mappings, with this vDSO; then they go where they were. */
 static bool place_as_before(const struct image *image, struct plan *plan, bool same_code)
 {
@@ -239,6 +253,8 @@ void plan_vdso(const struct image *image, struct plan *plan)
 		free(copy);
 		return;
 	}
+	if (old_size != 0)
+		require_region(image);
 	struct vdso old, now;
 	if (own == NULL || !open_vdso(&now, (const void *)own->start, own->length) ||
 	    (old_size != 0 && !open_vdso(&old, copy, old_size)))
