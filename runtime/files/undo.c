@@ -77,8 +77,7 @@ static struct rt_undo *begin(struct rt_undo_section *section)
 	rt_local.saving = true;
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &section->mask, sizeof(all));
 	section->open = true;
-	struct rt_undo *undo = rt_root.engine->undo;
-	return undo != NULL && undo->active ? undo : NULL;
+	return rt_root.engine->undo;
 }
 
 void rt_undo_end(struct rt_undo_section *section)
@@ -310,7 +309,21 @@ static int before_link(struct rt_undo *undo, const struct rt_undo_request *reque
 	rt_links_note(old.st_dev, old.st_ino, rt_composed_name(&composer));
 	if (rt_make_absolute(rt_compose_place(&composer), request->directory, request->path) > 0)
 		rt_links_note(old.st_dev, old.st_ino, rt_compose_place(&composer));
-	return rt_compose_end(&composer);
+	return undo->active ? rt_compose_end(&composer) : -ENOENT;
+}
+
+/* A file with several names is about to change one of them, while there is no state to come back to. */
+static void note_renamed(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	struct stat status;
+	uint64_t parent = 0;
+	if (stat_path(request->directory, request->path, &status, AT_SYMLINK_NOFOLLOW) < 0 || status.st_nlink < 2 ||
+	    S_ISDIR(status.st_mode))
+		return;
+	struct undo_composer composer = rt_compose(&undo->log, UNDO_RENAMED, &status);
+	rt_compose_path(&composer, request->other_directory, request->other, &parent);
+	if (composer.error == 0)
+		rt_links_note(status.st_dev, status.st_ino, rt_composed_name(&composer));
 }
 
 static int read_removed(struct rt_undo *undo, struct undo_composer *composer, int directory, const char *path,
@@ -414,8 +427,23 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 /* ---- requests ---- */
 
 /* 0: the section stays open. -ENOENT: there is nothing to protect. Else: it could not be saved. */
+/* Nothing is saved as long as there is no checkpoint. But the names that a file has may be asked for after it. (Not where
+ * the store fails: they are put together in the log.) */
+static int only_note(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	if (rt_root.engine->suspended)
+		return -ENOENT;
+	if (request->change == RT_UNDO_LINK)
+		before_link(undo, request);
+	else if (request->change == RT_UNDO_RENAME)
+		note_renamed(undo, request);
+	return -ENOENT;
+}
+
 static int save(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
 {
+	if (!undo->active)
+		return only_note(undo, request);
 	switch (request->change) {
 	case RT_UNDO_WRITE: return save_overwritten(undo, request);
 	case RT_UNDO_CUT: return save_cut(undo, request, request->length);
