@@ -15,6 +15,7 @@
 
 #define INFO_CHUNK (16 * 1024)
 #define NANOSECONDS 1000000000L
+#define TIMER_READINGS 8
 
 static const struct {
 	const char *name;
@@ -131,14 +132,32 @@ static int64_t nanoseconds(const struct timespec *time)
 
 /* The time left is asked for before the ticks are read: a periodic timer that nobody has read
  * since it expired stands still until it is asked, its text shows no time left. */
+/* Time left and, in table->text, the expiries so far: read again when it has expired between the two, or an expiry would
+ * come twice. With an interval too short for that, one may. */
+static int read_timerfd(struct descriptor_table *table, int fd, struct itimerspec *setting)
+{
+	for (int i = 0; i < TIMER_READINGS; i++) {
+		struct itimerspec before;
+		if (rt_syscall(SYS_timerfd_gettime, fd, &before) < 0)
+			return -ESTALE;
+		int result = rt_descriptor_read_fdinfo(table, fd);
+		if (result < 0)
+			return result;
+		if (rt_syscall(SYS_timerfd_gettime, fd, setting) < 0)
+			return -ESTALE;
+		int64_t was = nanoseconds(&before.it_value), is = nanoseconds(&setting->it_value);
+		if (was == 0 || (is != 0 && is <= was))
+			break;
+	}
+	return 0;
+}
+
 int rt_descriptor_capture_timerfd(struct descriptor_table *table, struct descriptor *descriptor,
 				  struct manifest_writer *writer)
 {
 	struct itimerspec setting;
 	uint64_t clock, flags, ticks;
-	if (rt_syscall(SYS_timerfd_gettime, descriptor->number, &setting) < 0)
-		return -ESTALE;
-	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
+	int result = read_timerfd(table, descriptor->number, &setting);
 	if (result < 0)
 		return result;
 	const char *text = table->text.bytes;
