@@ -4,7 +4,7 @@ TOOL_FLAGS := $(COMMON) -Itools -fno-strict-aliasing
 RESTORE_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) \
 	tools/common/clone.c tools/common/plain.c tools/common/report.c \
 	runtime/files/build_id.c tools/common/crash_record.c tools/common/processor.c runtime/arch/x86_64/processor.c \
-	$(filter-out tools/restore/restorer/restorer.c,$(wildcard tools/restore/*.c tools/restore/*/*.c))) $(BUILD)/tool/tools/restore/restorer/blob.o
+	$(wildcard tools/restore/*.c tools/restore/*/*.c)) $(BUILD)/tool/tools/restore/restorer/blob.o
 RESPCT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(TRACK_SOURCES) $(wildcard tools/common/*.c) \
 	$(wildcard tools/respct/*.c tools/respct/crash/*.c))
 
@@ -17,15 +17,18 @@ $(BUILD)/tool/%.o: %.c
 	$(CC) $(CFLAGS) $(TOOL_FLAGS) -MMD -MP -c $< -o $@
 
 # Not a single byte of it may need relocation or a library.
-RESTORER_FLAGS := $(COMMON) -O2 -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
+RESTORER_FLAGS := $(COMMON) -Itools -O2 -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns -mno-sse
 
-$(BUILD)/restorer.elf: tools/restore/restorer/restorer.c tools/restore/restorer/restorer_entry.S tools/restore/restorer/restorer.lds \
+FREESTANDING := tools/restore/restorer/freestanding
+FREESTANDING_SOURCES := $(FREESTANDING)/restorer_entry.S $(wildcard $(FREESTANDING)/*.c)
+
+$(BUILD)/restorer.elf: $(FREESTANDING_SOURCES) $(FREESTANDING)/restorer.lds $(FREESTANDING)/freestanding.h \
 		tools/restore/restorer/plan.h runtime/base/fail.h runtime/life/resume.h runtime/manifest.h runtime/arch/x86_64/context.h
 	@mkdir -p $(@D)
-	$(CC) $(RESTORER_FLAGS) -nostdlib -static-pie -Wl,--no-dynamic-linker -Wl,-T,tools/restore/restorer/restorer.lds \
+	$(CC) $(RESTORER_FLAGS) -nostdlib -static-pie -Wl,--no-dynamic-linker -Wl,-T,$(FREESTANDING)/restorer.lds \
 		-Wl,--build-id=none -Wl,-z,norelro -Wl,--no-warn-rwx-segments -o $@ \
-		tools/restore/restorer/restorer_entry.S tools/restore/restorer/restorer.c
+		$(FREESTANDING_SOURCES)
 	@if readelf -r $@ | grep -q R_X86_64; then echo "$@: has relocations" >&2; rm $@; exit 1; fi
 
 $(BUILD)/restorer.bin: $(BUILD)/restorer.elf
