@@ -33,7 +33,6 @@
 	 BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(32) | BIT(33))
 #define FIRST_SIGNALS 64
 #define LOOK_AGAIN_NS 1000000L
-#define SIGNALS 64
 #define MOST_TAKES 16 /* timers with short intervals may expire during each */
 
 /* ---- what the kernel shows ---- */
@@ -220,7 +219,7 @@ static int look_at_threads(struct engine *engine, uint64_t *pending)
  */
 static void forget_copies(struct pending_signals *signals, size_t first, int tid)
 {
-	size_t known[SIGNALS + 1] = {0}, kept = first;
+	size_t known[_NSIG] = {0}, kept = first;
 	for (size_t i = first; i < signals->count; i++) {
 		const struct manifest_queued_signal *entry = &signals->entries[i];
 		size_t *at = &known[entry->number];

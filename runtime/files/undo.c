@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/hidden.h"
+#include "base/lock.h"
 #include "base/memory.h"
 #include "base/message.h"
 #include "base/sys.h"
@@ -39,7 +40,7 @@ struct seen {
 };
 
 struct rt_undo {
-	uint32_t lock;     /* futex: 0 free, 1 held, 2 held and waited for */
+	uint32_t lock;     /* rt_lock() */
 	bool active;       /* there is a state to come back to */
 	bool asked;        /* for a checkpoint, since the last stop */
 	bool told;         /* that a change cannot be undone */
@@ -50,22 +51,7 @@ struct rt_undo {
 	struct seen seen[SEEN_FILES];
 };
 
-/* ---- lock and section ---- */
-
-static void lock(struct rt_undo *undo)
-{
-	uint32_t state = 0;
-	if (__atomic_compare_exchange_n(&undo->lock, &state, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-		return;
-	while (__atomic_exchange_n(&undo->lock, 2, __ATOMIC_ACQUIRE) != 0)
-		rt_syscall(SYS_futex, &undo->lock, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
-}
-
-static void unlock(struct rt_undo *undo)
-{
-	if (__atomic_exchange_n(&undo->lock, 0, __ATOMIC_RELEASE) == 2)
-		rt_syscall(SYS_futex, &undo->lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
+/* ---- section ---- */
 
 /* The engine may be another one, after a restore, until signals are blocked. */
 static struct rt_undo *begin(struct rt_undo_section *section)
@@ -488,13 +474,13 @@ static bool try_to_save(struct rt_undo_section *section, const struct rt_undo_re
 		return false;
 	}
 	section->makes = section->moves_directory = false;
-	lock(undo);
+	rt_lock(&undo->lock);
 	int result = save(undo, section, request);
 	bool again = result == -EFBIG && !last && undo->log.end[undo->log.current] > WORTH_A_CHECKPOINT;
 	if (result < 0 && result != -ENOENT && !again)
 		tell_loss(undo, result);
 	ask_for_checkpoint(undo);
-	unlock(undo);
+	rt_unlock(&undo->lock);
 	if (result == -ENOENT || again)
 		rt_undo_end(section);
 	return again;
@@ -563,12 +549,12 @@ void rt_undo_made(struct rt_undo_section *section, int fd, int directory, const 
 	int result = fd >= 0 ? rt_sys_fstat(fd, &status) : stat_path(directory, path, &status, AT_SYMLINK_NOFOLLOW);
 	if (result < 0)
 		return;
-	lock(undo);
+	rt_lock(&undo->lock);
 	if (section->makes)
 		note_created(undo, fd, directory, path, &status);
 	else if (fd >= 0)
 		note_opened(undo, fd, &status);
-	unlock(undo);
+	rt_unlock(&undo->lock);
 }
 
 /* ---- the engine's side ---- */
@@ -629,12 +615,12 @@ int rt_undo_start_over(struct engine *engine)
 		return 0;
 	/* This thread has SIGBUS unblocked, and the lock is only held with signals blocked. */
 	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
-	lock(undo);
+	rt_lock(&undo->lock);
 	undo->active = false;
 	undo->told = false;
 	undo->interval++;
 	int result = rt_undo_log_start_over(&undo->log);
-	unlock(undo);
+	rt_unlock(&undo->lock);
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 	return result;
 }
@@ -663,9 +649,9 @@ int rt_undo_before_commit(struct engine *engine)
 	/* Nothing to wait for where the page cache is enough. */
 	if (undo == NULL || undo->log.files[0].kind == PERSIST_PROCESS)
 		return 0;
-	lock(undo);
+	rt_lock(&undo->lock);
 	int result = rt_undo_log_drain(&undo->log);
-	unlock(undo);
+	rt_unlock(&undo->lock);
 	return result;
 }
 

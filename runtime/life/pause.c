@@ -5,9 +5,7 @@
  */
 #include "pause.h"
 
-#include <limits.h>
-#include <linux/futex.h>
-
+#include "base/lock.h"
 #include "base/message.h"
 #include "base/sys.h"
 #include "daemon.h"
@@ -15,7 +13,7 @@
 #include "threads/thread.h"
 
 /* In the image: threads are captured here, too, while they wait for the checkpoint thread to end. */
-static uint32_t lock; /* 0: free */
+static uint32_t lock; /* rt_lock() */
 static int pauses;    /* calls going on */
 
 /* A signal handler might want the same. Stops are heeded. Returns the mask before. */
@@ -23,15 +21,13 @@ static uint64_t enter(void)
 {
 	uint64_t all = ~(1UL << (rt_root.signal - 1)), mask;
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &mask, sizeof(all));
-	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0)
-		rt_syscall(SYS_futex, &lock, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+	rt_lock(&lock);
 	return mask;
 }
 
 static void leave(uint64_t mask)
 {
-	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
-	rt_syscall(SYS_futex, &lock, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	rt_unlock(&lock);
 	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 }
 
@@ -79,6 +75,6 @@ void rt_checkpoints_go_on(void)
 
 void rt_forget_pauses(void)
 {
-	lock = 0;
+	lock = RT_LOCK_FREE;
 	pauses = 0;
 }
