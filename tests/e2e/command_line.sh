@@ -1111,6 +1111,27 @@ test_lesser_processor()
 	"$respct" inspect "$store" | grep -q '^processor .*popcnt' || fail "inspect does not show the processor"
 }
 
+# Two names of one file that were given before the first checkpoint are those of one file after a restore, too.
+test_links_made_early()
+{
+	mkdir folder
+	RESPCT_INTERVAL_MS=3000 start "$helpers/linker"
+	epoch=$(value epoch)
+	: >go
+	await 30 [ -e gone ]
+	kill_program
+	[ "$(value epoch)" -eq "$epoch" ] || skip 'too busy: another checkpoint was taken'
+	rm go
+	start_restored "$epoch"
+	[ ! -e gone ] || fail 'what was made since is there'
+	[ "$(stat -c %h first)" -eq 2 ] && [ first -ef folder/second ] || fail 'they are two files'
+	[ ! -s restored-errors ] || fail "it said: $(cat restored-errors)"
+	: >end
+	: >go
+	wait "$child" || fail "the program ended with $?"
+	[ ! -e first ] && [ "$(stat -c %h folder/second)" -eq 1 ] || fail 'the program has not gone on'
+}
+
 # A reservation of 1 TiB with a few pages in it takes no room in the store.
 test_sparse_store()
 {
