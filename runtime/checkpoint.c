@@ -388,9 +388,11 @@ static void checkpoint_thread(void *argument)
 	engine->tid = rt_sys_gettid();
 	engine->bus_blocked = true; /* as everything is */
 	rt_bus_unblock(engine);
-	engine->start_result = rt_engine_open_descriptor_table(engine);
+	int result = engine->start_result = rt_engine_open_descriptor_table(engine);
 	__atomic_store_n(&engine->ready, 1, __ATOMIC_RELEASE);
 	wake(&engine->ready);
+	while (result < 0) /* the program is refused, or runs on without us */
+		rt_syscall(SYS_exit, 0);
 	/* After an exec that failed, the thread is a new one, but the rhythm goes on. */
 	if (engine->due_ns == 0)
 		engine->due_ns = rt_monotonic_ns() + engine->options.interval_ns;
@@ -400,7 +402,7 @@ static void checkpoint_thread(void *argument)
 			break;
 		uint32_t request = __atomic_load_n(&engine->request, __ATOMIC_ACQUIRE);
 		int64_t started = rt_monotonic_ns();
-		int result = run_checkpoint(engine);
+		result = run_checkpoint(engine);
 		serve_requests(engine, request, result);
 		engine->due_ns = next_time(engine, started);
 	}
