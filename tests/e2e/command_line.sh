@@ -726,12 +726,30 @@ test_exec_unprotected_without_handlers()
 		[ $status -eq 0 ] || fail "$count: it ended with $status"
 		grep -q 'running unprotected from here on' errors || continue
 		grep -q '^SigCgt:.*00000000$' output || fail "$count: $(grep SigCgt output), $(cat errors)"
+		! grep -q 'the checkpoint thread' errors || last=yes
+	done
+	[ $last = yes ] || fail 'the last step of the start did not fail'
+}
+
+# Nor is anything that would go on beside it: the refusal takes long, as nobody reads it.
+test_refused_at_the_last_step()
+{
+	last=no
+	for count in $(seq 24); do
+		RESPCT_FAIL="memory.map:enomem:$count" "$respct" run --store "$store" -- true 2>errors
 		grep -q 'the checkpoint thread' errors || continue
 		last=yes
-		# Nor anything that would go on beside it.
-		RESPCT_INTERVAL_MS=1 "$respct" run --quiet --fresh --store "$store" -- \
-			env "RESPCT_FAIL=memory.map:enomem:$count:0" sleep 0.1 2>errors ||
-			fail "$count: it ended with $?"
+		mkfifo pipe
+		exec 9<>pipe
+		head -c 65536 /dev/zero >&9
+		RESPCT_INTERVAL_MS=1 RESPCT_FAIL="memory.map:enomem:$count" "$respct" run --store "$store" -- true 2>&9 &
+		sleep 0.1
+		head -c 65536 <&9 >/dev/null
+		wait $!
+		status=$?
+		exec 9>&-
+		rm pipe
+		[ $status -eq 125 ] || fail "$count: it ended with $status"
 	done
 	[ $last = yes ] || fail 'the last step of the start did not fail'
 }
