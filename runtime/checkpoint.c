@@ -391,8 +391,9 @@ static void checkpoint_thread(void *argument)
 	int result = engine->start_result = rt_engine_open_descriptor_table(engine);
 	__atomic_store_n(&engine->ready, 1, __ATOMIC_RELEASE);
 	wake(&engine->ready);
-	while (result < 0) /* the program is refused, or runs on without us */
-		rt_syscall(SYS_exit, 0);
+	if (result < 0) /* the program is refused, or runs on without us */
+		for (;;)
+			rt_syscall(SYS_exit, 0);
 	/* After an exec that failed, the thread is a new one, but the rhythm goes on. */
 	if (engine->due_ns == 0)
 		engine->due_ns = rt_monotonic_ns() + engine->options.interval_ns;
