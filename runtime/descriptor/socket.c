@@ -148,11 +148,11 @@ static void get_addresses(const struct descriptor *descriptor, struct addresses 
 	socklen_t length = sizeof(addresses->local);
 	if (rt_sys_getsockname(descriptor->number, &addresses->local, &length) == 0 &&
 	    length <= sizeof(addresses->local) && is_bound(&addresses->local, length))
-		addresses->local_length = length;
+		addresses->local_length = rt_descriptor_address_length(&addresses->local, length);
 	length = sizeof(addresses->peer);
 	if (descriptor->family != AF_NETLINK && descriptor->kind != DESCRIPTOR_LISTENING &&
 	    rt_sys_getpeername(descriptor->number, &addresses->peer, &length) == 0 && length <= sizeof(addresses->peer))
-		addresses->peer_length = length;
+		addresses->peer_length = rt_descriptor_address_length(&addresses->peer, length);
 }
 
 static bool same_addresses(const struct addresses *addresses, const struct socket_settings *settings)

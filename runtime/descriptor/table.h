@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 
 #include "base/sys.h"
@@ -394,6 +395,13 @@ static inline bool rt_descriptor_get_option(int fd, int level, int option, int *
 static inline int rt_sys_getsockname(int fd, void *address, socklen_t *length)
 {
 	return (int)rt_syscall(SYS_getsockname, fd, address, length);
+}
+
+/* Linux tells one byte more than there is of a unix path that fills its address. */
+static inline socklen_t rt_descriptor_address_length(const void *address, socklen_t length)
+{
+	bool is_unix = length >= sizeof(sa_family_t) && *(const sa_family_t *)address == AF_UNIX;
+	return is_unix && length > sizeof(struct sockaddr_un) ? sizeof(struct sockaddr_un) : length;
 }
 
 static inline int rt_sys_getpeername(int fd, void *address, socklen_t *length)

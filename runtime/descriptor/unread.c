@@ -123,9 +123,9 @@ static ssize_t peek_at(struct descriptor_table *table, struct descriptor *descri
 	peeked->bytes = part.iov_base;
 	peeked->length = (size_t)length;
 	if (message.msg_name != NULL && message.msg_namelen <= sizeof(address)) {
-		peeked->address_length = message.msg_namelen;
-		peeked->bytes -= message.msg_namelen;
-		memcpy(peeked->bytes, address, message.msg_namelen);
+		peeked->address_length = rt_descriptor_address_length(address, message.msg_namelen);
+		peeked->bytes -= peeked->address_length;
+		memcpy(peeked->bytes, address, peeked->address_length);
 	}
 	return length;
 }
