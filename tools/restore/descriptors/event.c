@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "restore/descriptors/private.h"
+#include "restore/descriptors/replaced.h"
 
 #define NANOSECONDS 1000000000L
 #define SET_TICKS _IOW('T', 0, uint64_t) /* TFD_IOC_SET_TICKS; needs CONFIG_CHECKPOINT_RESTORE */
@@ -123,7 +124,8 @@ static const char *path_of(const struct descriptor_watch *watch)
 static bool is_there(const struct descriptor_watch *watch)
 {
 	struct stat status;
-	return watch->path_length > 0 && lstat(path_of(watch), &status) == 0 && status.st_ino == watch->inode;
+	return watch->path_length > 0 && lstat(path_of(watch), &status) == 0 &&
+	       restore_is_same_inode(watch->inode, status.st_ino);
 }
 
 /* Numbers are given out in ascending order: one that is too low is given back, and the next one is higher. */
