@@ -7,8 +7,9 @@
 
 #include "base/sys.h"
 #include "engine.h"
+#include "files/undo.h"
 
-#define SAVED_LIMIT (1UL << 20) /* bytes, of all mappings together */
+#define SAVED_LIMIT RT_UNDO_MAP_LIMIT /* bytes, of all mappings together */
 
 /* Bytes of the file that lie in the mapping. */
 static uint64_t length_in_file(const struct region *region)

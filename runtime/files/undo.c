@@ -212,21 +212,40 @@ static int save_overwritten(struct rt_undo *undo, const struct rt_undo_request *
 	if (offset == RT_UNDO_HERE)
 		offset = rt_sys_lseek(request->fd, 0, SEEK_CUR);
 	uint64_t start = (uint64_t)offset, size = (uint64_t)status.st_size;
-	if (offset < 0 || start >= size || is_new(undo, &status))
+	if (offset < 0 || start >= size)
 		return -ENOENT;
 	/* pwrite() appends, too, with O_APPEND */
 	if (rt_sys_fcntl(request->fd, F_GETFL, 0) & O_APPEND)
 		return -ENOENT;
+	if (is_new(undo, &status))
+		return 0;
 	return save_bytes(undo, request->fd, &status, start,
 			  request->length < size - start ? start + request->length : size);
+}
+
+/* What it writes there will not be seen. */
+static int save_mapped(struct rt_undo *undo, const struct rt_undo_request *request)
+{
+	struct stat status;
+	uint64_t start = (uint64_t)request->offset;
+	if (stat_regular(request->fd, &status) < 0 || start >= (uint64_t)status.st_size)
+		return -ENOENT;
+	if (is_new(undo, &status))
+		return 0;
+	uint64_t length = (uint64_t)status.st_size - start;
+	if (request->length < length)
+		length = request->length;
+	if (length > RT_UNDO_MAP_LIMIT)
+		return -ENOENT;
+	return save_bytes(undo, request->fd, &status, start, start + length);
 }
 
 static int save_cut(struct rt_undo *undo, const struct rt_undo_request *request, uint64_t start)
 {
 	struct stat status;
-	if (stat_regular(request->fd, &status) < 0 || is_new(undo, &status))
+	if (stat_regular(request->fd, &status) < 0)
 		return -ENOENT;
-	return save_bytes(undo, request->fd, &status, start, (uint64_t)status.st_size);
+	return is_new(undo, &status) ? 0 : save_bytes(undo, request->fd, &status, start, (uint64_t)status.st_size);
 }
 
 static int stat_path(int directory, const char *path, struct stat *status, int flags)
@@ -244,13 +263,15 @@ static int save_cut_path(struct rt_undo *undo, const struct rt_undo_request *req
 
 /* ---- names ---- */
 
-static int note_absent(struct rt_undo *undo, struct rt_undo_section *section, int directory, const char *path)
+static int note_absent(struct rt_undo *undo, struct rt_undo_section *section, int directory, const char *path,
+		       uint32_t flags)
 {
 	struct undo_composer composer = rt_compose(&undo->log, UNDO_ABSENT, NULL);
 	uint64_t parent = 0;
 	rt_compose_path(&composer, directory, path, &parent);
 	if (composer.error == 0)
 		composer.record.parent = parent;
+	composer.record.flags = flags;
 	section->makes = true;
 	return rt_compose_end(&composer);
 }
@@ -262,8 +283,13 @@ static int before_open(struct rt_undo *undo, struct rt_undo_section *section, co
 	int result = stat_path(request->directory, request->path, &status,
 			       exclusive || (request->flags & O_NOFOLLOW) ? AT_SYMLINK_NOFOLLOW : 0);
 	if (result == -ENOENT && (request->flags & O_CREAT))
-		return note_absent(undo, section, request->directory, request->path);
-	if (result < 0 || exclusive || !S_ISREG(status.st_mode))
+		return note_absent(undo, section, request->directory, request->path,
+				   request->change == RT_UNDO_OPEN_SEMAPHORE ? UNDO_FILLED : 0);
+	/* It succeeds only when another thread has removed what is there. */
+	section->makes = exclusive && result == 0;
+	if (section->makes)
+		return 0;
+	if (result < 0 || !S_ISREG(status.st_mode))
 		return -ENOENT;
 	if ((request->flags & O_TRUNC) && status.st_size > 0)
 		return save_by_path(undo, request, &status, 0);
@@ -273,9 +299,12 @@ static int before_open(struct rt_undo *undo, struct rt_undo_section *section, co
 static int before_make(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
 {
 	struct stat status;
-	if (stat_path(request->directory, request->path, &status, AT_SYMLINK_NOFOLLOW) != -ENOENT)
-		return -ENOENT;
-	return note_absent(undo, section, request->directory, request->path);
+	int result = stat_path(request->directory, request->path, &status, AT_SYMLINK_NOFOLLOW);
+	if (result == -ENOENT)
+		return note_absent(undo, section, request->directory, request->path, 0);
+	/* As with O_EXCL. */
+	section->makes = result == 0;
+	return 0;
 }
 
 /* What the new name will lead to is known, so one record says all. */
@@ -286,7 +315,7 @@ static int before_link(struct rt_undo *undo, const struct rt_undo_request *reque
 	int follow = request->flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW;
 	if (stat_path(request->directory, request->path, &old, follow | (request->flags & AT_EMPTY_PATH)) < 0 ||
 	    stat_path(request->other_directory, request->other, &new, AT_SYMLINK_NOFOLLOW) != -ENOENT)
-		return -ENOENT;
+		return 0;
 	struct undo_composer composer = rt_compose(&undo->log, UNDO_CREATED, &old);
 	rt_compose_path(&composer, request->other_directory, request->other, &parent);
 	if (composer.error < 0)
@@ -295,7 +324,7 @@ static int before_link(struct rt_undo *undo, const struct rt_undo_request *reque
 	rt_links_note(old.st_dev, old.st_ino, rt_composed_name(&composer));
 	if (rt_make_absolute(rt_compose_place(&composer), request->directory, request->path) > 0)
 		rt_links_note(old.st_dev, old.st_ino, rt_compose_place(&composer));
-	return undo->active ? rt_compose_end(&composer) : -ENOENT;
+	return undo->active ? rt_compose_end(&composer) : 0;
 }
 
 /* A file with several names is about to change one of them, while there is no state to come back to. */
@@ -337,8 +366,8 @@ static int read_removed(struct rt_undo *undo, struct undo_composer *composer, in
 	return 0;
 }
 
-/* Saves what is about to lose its name. */
-static int save_removed(struct rt_undo *undo, int directory, const char *path, const struct stat *status)
+/* Saves what is about to lose its name; its contents only up to `most` bytes. */
+static int save_removed(struct rt_undo *undo, int directory, const char *path, const struct stat *status, uint64_t most)
 {
 	struct seen *seen = look_up(undo, status->st_dev, status->st_ino);
 	if (seen->created && (S_ISDIR(status->st_mode) || status->st_nlink <= 1)) {
@@ -357,7 +386,7 @@ static int save_removed(struct rt_undo *undo, int directory, const char *path, c
 		composer.record.flags |= UNDO_LINKED;
 		rt_compose_other_name(&composer, status);
 	}
-	int result = read_removed(undo, &composer, directory, path, status);
+	int result = (uint64_t)status->st_size <= most ? read_removed(undo, &composer, directory, path, status) : 0;
 	return result < 0 ? result : rt_compose_end(&composer);
 }
 
@@ -365,8 +394,9 @@ static int before_remove(struct rt_undo *undo, const struct rt_undo_request *req
 {
 	struct stat status;
 	if (stat_path(request->directory, request->path, &status, AT_SYMLINK_NOFOLLOW) < 0)
-		return -ENOENT;
-	return save_removed(undo, request->directory, request->path, &status);
+		return 0;
+	return save_removed(undo, request->directory, request->path, &status,
+			    request->length > 0 ? request->length : UINT64_MAX);
 }
 
 #define RENAME_NOREPLACE_FLAG 1U
@@ -378,12 +408,12 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 	uint64_t parent = 0, target_parent = 0;
 	unsigned flags = (unsigned)request->flags;
 	if (stat_path(request->directory, request->path, &old, AT_SYMLINK_NOFOLLOW) < 0)
-		return -ENOENT;
+		return 0;
 	bool exists = stat_path(request->other_directory, request->other, &taken, AT_SYMLINK_NOFOLLOW) == 0;
 	if (exists && ((flags & RENAME_NOREPLACE_FLAG) || (old.st_ino == taken.st_ino && old.st_dev == taken.st_dev)))
-		return -ENOENT;
+		return 0;
 	int result = exists && !(flags & RENAME_EXCHANGE_FLAG)
-			     ? save_removed(undo, request->other_directory, request->other, &taken)
+			     ? save_removed(undo, request->other_directory, request->other, &taken, UINT64_MAX)
 			     : 0;
 	if (result < 0)
 		return result;
@@ -412,18 +442,32 @@ static int before_rename(struct rt_undo *undo, struct rt_undo_section *section, 
 
 /* ---- requests ---- */
 
-/* 0: the section stays open. -ENOENT: there is nothing to protect. Else: it could not be saved. */
-/* Nothing is saved as long as there is no checkpoint. But the names that a file has may be asked for after it. (Not where
- * the store fails: they are put together in the log.) */
+/*
+ * 0: the section stays open, as it must before any call that changes a name or overwrites something, also where there
+ * is nothing to save: a stop is often asked for within a section, and comes where it ends. A thread captured between
+ * there and its call would make the call unsaved, and again after a restore.
+ *
+ * -ENOENT: the call may wait, or changes nothing but what comes behind the end of a file. Else: it could not be saved.
+ */
+
+/* What an open() may wait for. */
+static bool leads_to_other_than_file(const struct rt_undo_request *request)
+{
+	struct stat status;
+	return request->change == RT_UNDO_OPEN && stat_path(request->directory, request->path, &status, 0) == 0 &&
+	       !S_ISREG(status.st_mode);
+}
+
+/* Nothing is saved as long as there is no checkpoint. But the names that a file has may be asked for after it. (Not
+ * where the store fails: they are put together in the log.) */
 static int only_note(struct rt_undo *undo, const struct rt_undo_request *request)
 {
-	if (rt_root.engine->suspended)
-		return -ENOENT;
-	if (request->change == RT_UNDO_LINK)
+	bool suspended = rt_root.engine->suspended;
+	if (request->change == RT_UNDO_LINK && !suspended)
 		before_link(undo, request);
-	else if (request->change == RT_UNDO_RENAME)
+	else if (request->change == RT_UNDO_RENAME && !suspended)
 		note_renamed(undo, request);
-	return -ENOENT;
+	return leads_to_other_than_file(request) ? -ENOENT : 0;
 }
 
 static int save(struct rt_undo *undo, struct rt_undo_section *section, const struct rt_undo_request *request)
@@ -435,7 +479,9 @@ static int save(struct rt_undo *undo, struct rt_undo_section *section, const str
 	case RT_UNDO_CUT: return save_cut(undo, request, request->length);
 	case RT_UNDO_SHIFT: return save_cut(undo, request, (uint64_t)request->offset);
 	case RT_UNDO_CUT_PATH: return save_cut_path(undo, request);
-	case RT_UNDO_OPEN: return before_open(undo, section, request);
+	case RT_UNDO_MAP: return save_mapped(undo, request);
+	case RT_UNDO_OPEN:
+	case RT_UNDO_OPEN_SEMAPHORE: return before_open(undo, section, request);
 	case RT_UNDO_MAKE: return before_make(undo, section, request);
 	case RT_UNDO_LINK: return before_link(undo, request);
 	case RT_UNDO_REMOVE: return before_remove(undo, request);
@@ -550,9 +596,9 @@ void rt_undo_made(struct rt_undo_section *section, int fd, int directory, const 
 	if (result < 0)
 		return;
 	rt_lock(&undo->lock);
-	if (section->makes)
+	if (undo->active && section->makes)
 		note_created(undo, fd, directory, path, &status);
-	else if (fd >= 0)
+	else if (undo->active && fd >= 0)
 		note_opened(undo, fd, &status);
 	rt_unlock(&undo->lock);
 }

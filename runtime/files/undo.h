@@ -24,18 +24,21 @@ struct engine;
 struct rt_undo;
 
 enum rt_undo_change {
-	RT_UNDO_WRITE,    /* fd, offset or RT_UNDO_HERE, length */
-	RT_UNDO_CUT,      /* fd, length: ftruncate() */
-	RT_UNDO_SHIFT,    /* fd, offset: all behind is moved: fallocate() */
-	RT_UNDO_CUT_PATH, /* directory, path, length: truncate() */
-	RT_UNDO_OPEN,     /* directory, path, flags of open() */
-	RT_UNDO_MAKE,     /* directory, path: anything new under a name */
-	RT_UNDO_LINK,     /* directory, path: the old one; other_directory, other: the new one */
-	RT_UNDO_REMOVE,   /* directory, path */
-	RT_UNDO_RENAME,   /* directory, path; other_directory, other; flags of renameat2() */
+	RT_UNDO_WRITE, /* fd, offset or RT_UNDO_HERE, length */
+	RT_UNDO_CUT,   /* fd, length: ftruncate() */
+	RT_UNDO_SHIFT, /* fd, offset: all behind is moved: fallocate() */
+	RT_UNDO_MAP, /* fd, offset, length: mapped shared and writable; of larger mappings than RT_UNDO_MAP_LIMIT nothing */
+	RT_UNDO_CUT_PATH,       /* directory, path, length: truncate() */
+	RT_UNDO_OPEN,           /* directory, path, flags of open() */
+	RT_UNDO_OPEN_SEMAPHORE, /* directory, path, flags: as OPEN, and the file is not empty when it gets its name */
+	RT_UNDO_MAKE,           /* directory, path: anything new under a name */
+	RT_UNDO_LINK,           /* directory, path: the old one; other_directory, other: the new one */
+	RT_UNDO_REMOVE,         /* directory, path; length: of what is larger the contents are not saved; 0: no limit */
+	RT_UNDO_RENAME,         /* directory, path; other_directory, other; flags of renameat2() */
 };
 
-#define RT_UNDO_HERE (-1L) /* at the offset of the descriptor */
+#define RT_UNDO_HERE (-1L)            /* at the offset of the descriptor */
+#define RT_UNDO_MAP_LIMIT (1UL << 20) /* bytes */
 
 struct rt_undo_request {
 	enum rt_undo_change change;

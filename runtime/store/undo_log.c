@@ -68,6 +68,27 @@ int rt_undo_log_open(const char *directory, enum persist_kind kind, int lowest_f
 	return error;
 }
 
+int rt_undo_log_look(const char *directory, struct undo_log *log)
+{
+	struct stat status;
+	int error = 0;
+	memset(log, 0, sizeof(*log));
+	for (unsigned i = 0; i < 2; i++)
+		log->files[i] = (struct persist_file){.fd = -1, .kind = PERSIST_PROCESS};
+	for (unsigned i = 0; i < 2 && error == 0; i++) {
+		log->files[i].fd = rt_store_open_file(directory, i == 0 ? "undo0" : "undo1", O_RDONLY, 0);
+		error = log->files[i].fd < 0 ? log->files[i].fd : rt_sys_fstat(log->files[i].fd, &status);
+		if (error == 0 && status.st_size < (off_t)STEP_BYTES)
+			error = -EBADMSG;
+		log->files[i].size = error == 0 ? (uint64_t)status.st_size : 0;
+		if (error == 0)
+			error = rt_persist_map(&log->files[i], 0, UNDO_LOG_BYTES);
+	}
+	if (error < 0)
+		rt_undo_log_close(log);
+	return error;
+}
+
 void rt_undo_log_close(struct undo_log *log)
 {
 	for (unsigned i = 0; i < 2; i++)

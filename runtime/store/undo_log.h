@@ -53,6 +53,7 @@ enum undo_kind {
 enum undo_flag {
 	UNDO_EXCHANGED = 1, /* RENAMED: `target` was inode `size`, and became `path` */
 	UNDO_LINKED = 2,    /* REMOVED: the file has other names, one of which may be `target` */
+	UNDO_FILLED = 4,    /* ABSENT: what may have been made in the place of it has contents from the start */
 };
 
 /* Followed by path, target, both with terminator, padding to 8, the data, padding to 8. Paths are absolute. */
@@ -91,6 +92,9 @@ struct undo_log {
  * to UNDO_LOG_BYTES. */
 int rt_undo_log_open(const char *directory, enum persist_kind kind, int lowest_fd, struct undo_log *log);
 void rt_undo_log_close(struct undo_log *log);
+
+/* Opens both files to read them only, whatever they are. rt_undo_log_continue() tells whether they are a log. */
+int rt_undo_log_look(const char *directory, struct undo_log *log);
 
 /* An empty log under a new id. */
 int rt_undo_log_reset(struct undo_log *log);

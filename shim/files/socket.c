@@ -4,14 +4,19 @@
  * waits for what is left and makes the call again. A program that never sets a timeout pays nothing.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "descriptor/descriptor.h"
+#include "files/undo.h"
 #include "shim/next.h"
 #include "threads/thread.h"
 #include "threads/wait.h"
@@ -44,6 +49,32 @@ SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, soc
 	if (result == 0 && joins_group(level, option))
 		rt_descriptors_note_membership(fd, level, option, value, length);
 	rt_descriptors_option_ends(fd);
+	return result;
+}
+
+/* The path of a unix socket's address, which need not be terminated there. False: it has none. */
+static bool is_path(const struct sockaddr *address, socklen_t length, char path[sizeof(struct sockaddr_un)])
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)address;
+	size_t start = offsetof(struct sockaddr_un, sun_path);
+	if (address == NULL || length <= start || length > sizeof(*un) || un->sun_family != AF_UNIX ||
+	    un->sun_path[0] == '\0')
+		return false;
+	snprintf(path, sizeof(*un), "%.*s", (int)(length - start), un->sun_path);
+	return true;
+}
+
+/* One that makes a name is undone like any other: the program would find it in use. */
+SHIM_EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	char path[sizeof(struct sockaddr_un)];
+	if (rt_root.engine == NULL || !is_path(address, length, path))
+		return SHIM_NEXT(bind)(fd, address, length);
+	RT_UNDO_SECTION section = {0};
+	rt_undo_before(&section, &(const struct rt_undo_request){RT_UNDO_MAKE, .directory = AT_FDCWD, .path = path});
+	int result = SHIM_NEXT(bind)(fd, address, length);
+	if (result == 0 && section.open)
+		rt_undo_made(&section, -1, AT_FDCWD, path);
 	return result;
 }
 

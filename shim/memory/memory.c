@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "files/undo.h"
 #include "heap.h"
 #include "layout.h"
 #include "memory/advice.h"
@@ -28,6 +29,22 @@ static bool meets_ours(const void *address, size_t length)
 	return start < RT_RESTORER_END && (start >= RT_AREA_BASE || length > RT_AREA_BASE - start);
 }
 
+static bool writes_file(int prot, int flags, size_t length)
+{
+	return (prot & PROT_WRITE) && (flags & MAP_SHARED) && !(flags & MAP_ANONYMOUS) && length > 0 &&
+	       rt_root.engine != NULL;
+}
+
+/* What stands there now is what a restore to before brings back. */
+static void *map_file(void *address, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	RT_UNDO_SECTION section = {0};
+	if (offset >= 0)
+		rt_undo_before(&section, &(const struct rt_undo_request){RT_UNDO_MAP, .fd = fd, .offset = offset,
+									 .length = length});
+	return SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);
+}
+
 SHIM_EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset)
 {
 	if (address != NULL && meets_ours(address, length)) {
@@ -37,8 +54,9 @@ SHIM_EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd
 		}
 		address = NULL; /* it was only a wish */
 	}
-	void *block = is_placeable(address, flags) ? rt_window_map(RT_WINDOW_MAPS, length, prot, flags)
-						   : SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);
+	void *block = is_placeable(address, flags)       ? rt_window_map(RT_WINDOW_MAPS, length, prot, flags)
+		      : writes_file(prot, flags, length) ? map_file(address, length, prot, flags, fd, offset)
+							 : SHIM_NEXT(mmap)(address, length, prot, flags, fd, offset);
 	if (flags & (MAP_LOCKED | MAP_GROWSDOWN))
 		rt_advice_changed();
 	return block;

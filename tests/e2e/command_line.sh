@@ -1126,6 +1126,23 @@ test_clock_after_reboot()
 	[ ! -s err ] || fail "a message"
 }
 
+# A thread that was stopped for the first checkpoint just before it renames something has not done so when it is restored.
+test_name_changed_at_the_first_checkpoint()
+{
+	long=$(printf '%01800d' 0 | sed 's|0|./|g')
+	for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		: >file
+		rm -rf go other link "$store"
+		ln file link # more to look up before it is renamed
+		RESPCT_INTERVAL_MS=20 RESPCT_FAIL=commit.done:kill:1 \
+			"$respct" run --store "$store" -- "$helpers/renamer" "${long}file" >output 2>errors </dev/null
+		[ $? -eq 137 ] || fail "it was not killed at its first checkpoint"
+		start_restored 1
+		: >go
+		wait "$child" || fail "round $round: the program ended with $?"
+	done
+}
+
 # A processor that lacks what the program may use is refused by the feature's name.
 test_lesser_processor()
 {

@@ -24,6 +24,7 @@
 #include "restore/descriptors/descriptors.h"
 #include "restore/files/directory.h"
 #include "restore/files/file_bytes.h"
+#include "restore/files/others.h"
 #include "restore/files/shared.h"
 #include "restore/files/undo.h"
 #include "restore/process/clocks.h"
@@ -400,8 +401,10 @@ int main(int argc, char **argv)
 	struct store_status status = image.status;
 	session_prepare(&image);
 	tell_of_children(&image);
-	rt_store_close(image.store);
 	refuse_if_alive();
+	if (shared_has_files(&image) || undo_has_files_in_memory(&image, directory))
+		others_look_around();
+	rt_store_close(image.store);
 	check_other_files();
 	tell_of_crash(&status);
 	fflush(NULL);

@@ -8,7 +8,6 @@
  */
 #include "shared.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,13 +18,14 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/sys.h"
 #include "common/report.h"
 #include "descriptor/descriptor.h"
 #include "restore/descriptors/object.h"
+#include "restore/descriptors/replaced.h"
+#include "restore/files/others.h"
 
 #define NOT_A_MEMFD (~0U)
 #define SEGMENT_MODE 0777
@@ -45,20 +45,6 @@ struct segment {
 
 static struct segment *segments;
 static uint32_t segment_count;
-
-/* Files that others have mapped. */
-static struct {
-	uint64_t device, inode;
-} * used;
-static uint32_t used_count;
-
-static bool is_used_by_others(const struct manifest_region *region)
-{
-	for (uint32_t i = 0; i < used_count; i++)
-		if (used[i].inode == region->inode && used[i].device == region->device)
-			return true;
-	return false;
-}
 
 /* ---- going through the image ---- */
 
@@ -254,7 +240,8 @@ static void open_file_in_memory(const struct manifest_region *region, const char
 		fd = make_file_again(region, path);
 	else if (fd < 0)
 		refuse("%s, which the program has mapped: %s", path, strerror(errno));
-	else if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_ino != region->inode)
+	else if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
+		 !restore_is_same_inode(region->inode, status.st_ino))
 		refuse("%s: mapped by the program, replaced since the checkpoint: put the old file back", path);
 	if (restore_object_add(region->device, region->inode, move_up(fd, lowest_fd)) == NULL)
 		refuse("out of memory");
@@ -272,7 +259,7 @@ static void put_file_back(const struct image *image, const struct manifest_regio
 	const struct shared_object *object = restore_object_find(region->device, region->inode);
 	struct stat status;
 	uint64_t end = region->offset + (region->end - region->start);
-	if (is_used_by_others(region)) {
+	if (others_have_mapped(region->device, region->inode)) {
 		report("%s is mapped by others, too: its contents are left as they are", path);
 		return;
 	}
@@ -419,7 +406,7 @@ int shared_region_segment(const struct manifest_region *region, bool *remove)
 
 /* ---- who else uses it ---- */
 
-static bool has_files_in_memory(const struct image *image)
+bool shared_has_files(const struct image *image)
 {
 	size_t cursor = 0;
 	uint32_t length;
@@ -430,48 +417,9 @@ static bool has_files_in_memory(const struct image *image)
 	return false;
 }
 
-static void note_use(uint64_t device, uint64_t inode)
-{
-	used = realloc(used, (used_count + 1) * sizeof(*used));
-	if (used == NULL)
-		refuse("out of memory");
-	used[used_count].device = device;
-	used[used_count++].inode = inode;
-}
-
-/* Notes which of the image's files in memory this process has mapped. */
-static void look_at_process(const struct image *image, const char *pid)
-{
-	char path[300], line[4600];
-	snprintf(path, sizeof(path), "/proc/%s/maps", pid);
-	FILE *maps = fopen(path, "re");
-	while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
-		unsigned major, minor;
-		unsigned long mapped_inode;
-		size_t cursor = 0;
-		uint32_t length;
-		const struct manifest_region *region;
-		if (sscanf(line, "%*s %*s %*s %x:%x %lu", &major, &minor, &mapped_inode) != 3 || mapped_inode == 0)
-			continue;
-		while ((region = next_region(image, &cursor, &length)) != NULL)
-			if (region->kind == REGION_FILE_MEMORY && region->inode == mapped_inode &&
-			    region->device == makedev(major, minor))
-				note_use(region->device, region->inode);
-	}
-	if (maps != NULL)
-		fclose(maps);
-}
-
 void shared_look_around(const struct image *image)
 {
 	load_segments(image);
-	DIR *proc = has_files_in_memory(image) ? opendir("/proc") : NULL;
-	struct dirent *entry;
-	while (proc != NULL && (entry = readdir(proc)) != NULL)
-		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-			look_at_process(image, entry->d_name);
-	if (proc != NULL)
-		closedir(proc);
 }
 
 bool shared_needs_ipc_namespace(void)

@@ -9,7 +9,10 @@
 
 #include "restore/image.h"
 
-/* In the tool, outside of the process's namespaces: finds out what of it others use. */
+/* Whether it has files of which it matters who else has them mapped: see others.h. */
+bool shared_has_files(const struct image *image);
+
+/* In the tool, outside of the process's namespaces: finds out which System V segments others use. */
 void shared_look_around(const struct image *image);
 
 /* Whether System V segments must be made again, which an ordinary user can in a namespace only. */

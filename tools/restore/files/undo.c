@@ -18,16 +18,19 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fail.h"
 #include "common/report.h"
 #include "restore/descriptors/replaced.h"
+#include "restore/files/others.h"
 #include "store/undo_log.h"
 
 #define NO_RECORD SIZE_MAX
@@ -84,6 +87,29 @@ static void read_records(struct undoing *undoing, const struct manifest_undo *po
 	undoing->run = 1;
 	while ((record = rt_undo_log_next(&undoing->log, &cursor)) != NULL)
 		add_record(undoing, record, cursor.generation, cursor.offset - record->length);
+}
+
+static bool is_in_memory(const char *path)
+{
+	struct statfs status;
+	return statfs(path, &status) == 0 && (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
+
+bool undo_has_files_in_memory(const struct image *image, const char *directory)
+{
+	struct undoing undoing = {.log.limit = UNDO_LOG_BYTES};
+	bool found = false;
+	int error = image->undo.id == 0 ? -ENOENT : rt_undo_log_look(directory, &undoing.log);
+	if (error == 0)
+		error = rt_undo_log_continue(&undoing.log, &image->undo);
+	if (error == 0)
+		read_records(&undoing, &image->undo);
+	for (size_t i = 0; i < undoing.count && !found; i++)
+		found = undoing.records[i].record->kind == UNDO_FILE &&
+			is_in_memory(undo_path(undoing.records[i].record));
+	free(undoing.records);
+	rt_undo_log_close(&undoing.log);
+	return found;
 }
 
 static size_t hash_inode(const struct undo_record *record, size_t slots)
@@ -160,13 +186,20 @@ static void write_all(int fd, const uint8_t *bytes, uint64_t length, uint64_t of
 	}
 }
 
+static bool is_shared_with_others(const struct undo_record *file)
+{
+	return others_have_mapped(file->device, file->inode) && is_in_memory(undo_path(file));
+}
+
 static void undo_bytes(struct undoing *undoing, size_t index)
 {
 	const struct undo_record *record = undoing->records[index].record;
 	size_t file = undoing->file_of[index];
-	int fd = file == NO_RECORD ? -1 : open_file(undoing, file);
-	if (fd < 0)
+	if (file == NO_RECORD || is_shared_with_others(undoing->records[file].record))
 		return; /* said at its UNDO_FILE */
+	int fd = open_file(undoing, file);
+	if (fd < 0)
+		return; /* likewise */
 	write_all(fd, undo_data(record), record->data_length, record->offset, undo_path(undoing->records[file].record));
 	undoing->changed[file] = true;
 }
@@ -181,6 +214,10 @@ static void undo_file(struct undoing *undoing, size_t index)
 	const struct undo_record *record = undoing->records[index].record;
 	struct timespec times[2] = {{0, UTIME_OMIT}, to_timespec(record->modify_ns)};
 	struct stat status;
+	if (is_shared_with_others(record)) {
+		report("%s is mapped by others, too: its contents are left as they are", undo_path(record));
+		return;
+	}
 	int fd = open_file(undoing, index);
 	if (fd < 0) {
 		report("%s has been removed or replaced by another program since the checkpoint", undo_path(record));
@@ -270,7 +307,8 @@ static void undo_absent(struct undoing *undoing, size_t index)
 	const struct undo_record *record = undoing->records[index].record;
 	struct place place = open_place(undo_path(record), record->parent);
 	struct stat status;
-	if (look(&place, &status) && (!S_ISREG(status.st_mode) || status.st_size == 0) &&
+	if (look(&place, &status) &&
+	    (!S_ISREG(status.st_mode) || status.st_size == 0 || (record->flags & UNDO_FILLED)) &&
 	    status.st_ctim.tv_sec * NS_PER_S + status.st_ctim.tv_nsec >= record->time_ns &&
 	    !has_creation(undoing, index))
 		remove_place(undoing, &place, &status, undo_path(record));

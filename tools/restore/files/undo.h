@@ -11,4 +11,8 @@
  */
 void undo_changes(const struct image *image, const char *directory, int lowest_fd);
 
+/* Whether it would change files in memory, which it does not while others have them mapped: see others.h. Changes
+ * nothing, and says nothing. */
+bool undo_has_files_in_memory(const struct image *image, const char *directory);
+
 #endif
