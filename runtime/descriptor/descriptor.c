@@ -46,6 +46,7 @@ static descriptor_capture *const captures[DESCRIPTOR_KINDS] = {
 	[DESCRIPTOR_UNCONNECTED] = rt_descriptor_capture_socket,
 	[DESCRIPTOR_PAIR] = rt_descriptor_capture_pair,
 	[DESCRIPTOR_CONNECTION] = rt_descriptor_capture_connection,
+	[DESCRIPTOR_QUEUE] = rt_descriptor_capture_queue,
 };
 
 /* ---- memory ---- */

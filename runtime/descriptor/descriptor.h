@@ -56,6 +56,7 @@ enum descriptor_kind {
 				     * its messages; struct descriptor_socket + messages */
 	DESCRIPTOR_MASTER = 19,      /* the master of a pseudo-terminal; struct descriptor_terminal */
 	DESCRIPTOR_PIDFD = 20,       /* struct descriptor_pidfd */
+	DESCRIPTOR_QUEUE = 21,       /* POSIX message queue; struct descriptor_queue */
 	DESCRIPTOR_KINDS             /* one more than the last */
 };
 
@@ -166,6 +167,15 @@ struct descriptor_inotify {
 struct descriptor_pidfd {
 	int32_t pid; /* the process, or with PIDFD_THREAD the thread; -1: it had ended and been waited for */
 	uint32_t zero;
+};
+
+/* QUEUE. The messages are the kernel's, and stay as they are, while the queue exists. */
+struct descriptor_queue {
+	uint64_t most_messages; /* it holds */
+	uint64_t message_bytes; /* a message may have */
+	uint64_t unread;        /* messages in it at the checkpoint */
+	uint32_t named;         /* 0: it had been removed */
+	uint32_t notifies;      /* 1: the process had asked for mq_notify(), which cannot be asked for again */
 };
 
 /* Followed by its path, padded to 8 bytes. */

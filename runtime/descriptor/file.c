@@ -66,6 +66,8 @@ static uint32_t recognise_type(struct descriptor_table *table, struct descriptor
 		descriptor->reason = "cannot be restored: it has no path";
 		return DESCRIPTOR_LOST;
 	}
+	if (rt_descriptor_is_queue(descriptor))
+		return DESCRIPTOR_QUEUE;
 	if (S_ISCHR(descriptor->mode) && !(descriptor->flags & O_PATH))
 		return recognise_character_device(descriptor, name);
 	if (S_ISREG(descriptor->mode) && !(descriptor->flags & O_PATH) &&

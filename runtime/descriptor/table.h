@@ -241,6 +241,10 @@ descriptor_capture rt_descriptor_capture_file, rt_descriptor_capture_deleted, rt
 descriptor_capture rt_descriptor_capture_eventfd, rt_descriptor_capture_timerfd, rt_descriptor_capture_signalfd,
 	rt_descriptor_capture_pidfd, rt_descriptor_capture_inotify, rt_descriptor_capture_epoll;
 descriptor_capture rt_descriptor_capture_socket, rt_descriptor_capture_pair, rt_descriptor_capture_connection;
+descriptor_capture rt_descriptor_capture_queue;
+
+/* Whether it is a POSIX message queue. */
+bool rt_descriptor_is_queue(const struct descriptor *descriptor);
 
 /* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */
 int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number);

@@ -47,6 +47,7 @@ static const struct {
 	[DESCRIPTOR_CONNECTION] = {.open = restore_open_connection, .connect = restore_connect_connection},
 	[DESCRIPTOR_MASTER] = {.open = restore_open_master},
 	[DESCRIPTOR_PIDFD] = {.open = restore_open_pidfd},
+	[DESCRIPTOR_QUEUE] = {.open = restore_open_queue},
 };
 
 /* ---- messages ---- */

@@ -177,6 +177,7 @@ static const struct {
 	[DESCRIPTOR_CONNECTION] = {sizeof(struct descriptor_socket), valid_socket},
 	[DESCRIPTOR_MASTER] = {sizeof(struct descriptor_terminal), valid_nothing},
 	[DESCRIPTOR_PIDFD] = {sizeof(struct descriptor_pidfd), valid_nothing},
+	[DESCRIPTOR_QUEUE] = {sizeof(struct descriptor_queue), valid_path},
 };
 
 /* ---- records ---- */

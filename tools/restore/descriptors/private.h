@@ -199,6 +199,7 @@ restore_step restore_open_regular, restore_open_deleted, restore_open_directory,
 	restore_open_terminal, restore_open_master, restore_open_pipe;
 restore_step restore_open_pidfd, restore_open_eventfd, restore_open_timerfd, restore_open_signalfd,
 	restore_open_inotify, restore_open_epoll;
+restore_step restore_open_queue;
 restore_step restore_open_socket, restore_open_pair, restore_open_connection;
 restore_step restore_connect_socket, restore_connect_connection;
 restore_step restore_commit_regular, restore_commit_fifo, restore_commit_socket, restore_commit_terminal;
