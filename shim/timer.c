@@ -1,7 +1,7 @@
 /*
  * Timers that call a function (SIGEV_THREAD): libc serves them with a thread that blocks every
  * signal, which cannot be captured. Here an ordinary thread does: the kernel signals it, and it
- * starts the function in a thread of its own, as POSIX has it.
+ * starts the function in a thread of its own, as POSIX has it. And timer descriptors.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -9,9 +9,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptor/descriptor.h"
 #include "next.h"
 #include "root.h"
 #include "shim/memory/heap.h"
@@ -146,4 +148,16 @@ SHIM_EXPORT int timer_delete(timer_t timer)
 			own->deleted = true;
 	shim_heap_unlock(&lock);
 	return SHIM_NEXT(timer_delete)(timer);
+}
+
+/* The kernel does not tell one that is just due from one that is not set: see runtime/descriptor/timerfd.c. */
+SHIM_EXPORT int timerfd_settime(int fd, int flags, const struct itimerspec *setting, struct itimerspec *old)
+{
+	bool is_set = setting != NULL && (setting->it_value.tv_sec != 0 || setting->it_value.tv_nsec != 0);
+	if (is_set)
+		rt_timerfd_note(fd, true);
+	int result = SHIM_NEXT(timerfd_settime)(fd, flags, setting, old);
+	if (result == 0)
+		rt_timerfd_note(fd, is_set);
+	return result;
 }

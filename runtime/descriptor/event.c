@@ -1,5 +1,5 @@
 /*
- * eventfd, timerfd, signalfd, inotify and epoll: objects without a name, whose state the kernel
+ * eventfd, signalfd, inotify and epoll: objects without a name, whose state the kernel
  * shows in /proc/self/fdinfo. fstat() may show them all alike, so each capture checks that the
  * text is of its kind.
  */
@@ -8,14 +8,11 @@
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/timerfd.h>
 
 #include "base/message.h"
 #include "descriptor/table.h"
 
 #define INFO_CHUNK (16 * 1024)
-#define NANOSECONDS 1000000000L
-#define TIMER_READINGS 8
 
 static const struct {
 	const char *name;
@@ -97,8 +94,7 @@ static uint64_t take_number(const char **text, unsigned base)
 	return value;
 }
 
-/* The number after `key`; false when the text has no such line. */
-static bool get_number(const char *text, const char *key, unsigned base, uint64_t *value)
+bool rt_descriptor_get_number(const char *text, const char *key, unsigned base, uint64_t *value)
 {
 	const char *at = find_key(text, key);
 	if (at != NULL)
@@ -116,69 +112,11 @@ int rt_descriptor_capture_eventfd(struct descriptor_table *table, struct descrip
 	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
-	if (!get_number(table->text.bytes, "eventfd-count:", 16, &event.count))
+	if (!rt_descriptor_get_number(table->text.bytes, "eventfd-count:", 16, &event.count))
 		return -ESTALE;
-	get_number(table->text.bytes, "eventfd-semaphore:", 10, &semaphore); /* Linux 6.5 */
+	rt_descriptor_get_number(table->text.bytes, "eventfd-semaphore:", 10, &semaphore); /* Linux 6.5 */
 	event.semaphore = semaphore != 0;
 	rt_manifest_put(writer, &event, sizeof(event));
-	return 0;
-}
-
-/* No more than 292 years. */
-static int64_t nanoseconds(const struct timespec *time)
-{
-	return time->tv_sec >= INT64_MAX / NANOSECONDS ? INT64_MAX : time->tv_sec * NANOSECONDS + time->tv_nsec;
-}
-
-/* The time left is asked for before the ticks are read: a periodic timer that nobody has read
- * since it expired stands still until it is asked, its text shows no time left. */
-/* Time left and, in table->text, the expiries so far: read again when it has expired between the two, or an expiry would
- * come twice. With an interval too short for that, one may. */
-static int read_timerfd(struct descriptor_table *table, int fd, struct itimerspec *setting)
-{
-	for (int i = 0; i < TIMER_READINGS; i++) {
-		struct itimerspec before;
-		if (rt_syscall(SYS_timerfd_gettime, fd, &before) < 0)
-			return -ESTALE;
-		int result = rt_descriptor_read_fdinfo(table, fd);
-		if (result < 0)
-			return result;
-		if (rt_syscall(SYS_timerfd_gettime, fd, setting) < 0)
-			return -ESTALE;
-		int64_t was = nanoseconds(&before.it_value), is = nanoseconds(&setting->it_value);
-		if (was == 0 || (is != 0 && is <= was))
-			break;
-	}
-	return 0;
-}
-
-int rt_descriptor_capture_timerfd(struct descriptor_table *table, struct descriptor *descriptor,
-				  struct manifest_writer *writer)
-{
-	struct itimerspec setting;
-	uint64_t clock, flags, ticks;
-	int result = read_timerfd(table, descriptor->number, &setting);
-	if (result < 0)
-		return result;
-	const char *text = table->text.bytes;
-	if (!get_number(text, "clockid:", 10, &clock) || !get_number(text, "ticks:", 10, &ticks) ||
-	    !get_number(text, "settime flags:", 8, &flags))
-		return -ESTALE;
-	struct descriptor_timerfd timer = {
-		.value_ns = nanoseconds(&setting.it_value),
-		.interval_ns = nanoseconds(&setting.it_interval),
-		.ticks = ticks,
-	};
-	timer.clock = (uint32_t)clock;
-	timer.settime_flags = (uint32_t)flags;
-	bool wall_clock = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM;
-	if (wall_clock && (flags & TFD_TIMER_ABSTIME) && timer.value_ns != 0) {
-		struct timespec now;
-		rt_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-		if (__builtin_add_overflow(timer.value_ns, now.tv_sec * NANOSECONDS + now.tv_nsec, &timer.value_ns))
-			timer.value_ns = INT64_MAX;
-	}
-	rt_manifest_put(writer, &timer, sizeof(timer));
 	return 0;
 }
 
@@ -189,7 +127,7 @@ int rt_descriptor_capture_signalfd(struct descriptor_table *table, struct descri
 	int result = rt_descriptor_read_fdinfo(table, descriptor->number);
 	if (result < 0)
 		return result;
-	if (!get_number(table->text.bytes, "sigmask:", 16, &signals.mask))
+	if (!rt_descriptor_get_number(table->text.bytes, "sigmask:", 16, &signals.mask))
 		return -ESTALE;
 	rt_manifest_put(writer, &signals, sizeof(signals));
 	return 0;

@@ -47,6 +47,12 @@ struct descriptor_block {
 	size_t capacity;
 };
 
+enum timer_judgement {
+	TIMER_NOT_JUDGED,
+	TIMER_RUNNING,
+	TIMER_AT_REST,
+};
+
 struct descriptor {
 	int number;
 	uint32_t kind;          /* enum descriptor_kind */
@@ -75,8 +81,10 @@ struct descriptor {
 	bool fresh;                      /* not recognised yet */
 	bool name_stale;                 /* recognised, but the name may have changed */
 	bool terminal, memfd;
-	bool in_flight;     /* in an unread message; `number` is a duplicate's in the table of flight.c's thread */
-	const char *reason; /* what the user should know, NULL: nothing; a static text */
+	uint8_t timer_judgement; /* enum timer_judgement, by the last capture */
+	uint8_t timer_mark;      /* the timer's at that time: see timerfd.c */
+	bool in_flight;          /* in an unread message; `number` is a duplicate's in the table of flight.c's thread */
+	const char *reason;      /* what the user should know, NULL: nothing; a static text */
 };
 
 /* What is kept of a socket from checkpoint to checkpoint. */
@@ -150,6 +158,8 @@ struct descriptor_table {
 	struct descriptor_block text; /* directory entries, fdinfo, unread contents */
 
 	bool locks_looked_for, has_locks; /* see lock.c */
+
+	unsigned timer_waits_in_vain; /* less those that were not; see timerfd.c */
 
 	uint64_t said[DESCRIPTOR_SAID]; /* hashes of what has been reported */
 	size_t said_count;
@@ -248,6 +258,9 @@ bool rt_descriptor_is_queue(const struct descriptor *descriptor);
 
 /* Reads /proc/self/fdinfo/N into table->text, terminated. 0 or -errno. */
 int rt_descriptor_read_fdinfo(struct descriptor_table *table, int number);
+
+/* The number after `key` at the start of a line; false when the text has no such line. */
+bool rt_descriptor_get_number(const char *text, const char *key, unsigned base, uint64_t *value);
 
 /* ---- lock.c ---- */
 

@@ -171,13 +171,21 @@ SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	return result;
 }
 
+/* Eight bytes may be those of a timer. */
+static ssize_t note_read(int fd, ssize_t result)
+{
+	if (result == sizeof(uint64_t))
+		rt_timerfd_note(fd, false);
+	return result;
+}
+
 SHIM_EXPORT ssize_t read(int fd, void *buffer, size_t length)
 {
 	ssize_t result;
 	if (!may_time_out(0))
-		return SHIM_NEXT(read)(fd, buffer, length);
+		return note_read(fd, SHIM_NEXT(read)(fd, buffer, length));
 	WITH_TIMEOUT(SYS_read, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(read)(fd, buffer, length));
-	return result;
+	return note_read(fd, result);
 }
 
 SHIM_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t length, size_t size)

@@ -2,6 +2,8 @@
 #include "descriptor_harness.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -96,6 +98,95 @@ static void check_timers(void)
 Test(descriptor_event, timers_keep_the_time_left)
 {
 	check_kept(open_timers, check_timers);
+}
+
+#define EXPIRIES 2000
+
+static int set_count, captured_count;
+
+static void run_on(int processor)
+{
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(processor, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Sets the timer to microseconds, as often as it has been captured. */
+static void *set_timer(void *argument)
+{
+	run_on(0);
+	for (int i = 1; i <= EXPIRIES; i++) {
+		struct itimerspec setting = {.it_value.tv_nsec = 20000 + i % 40 * 1000};
+		rt_timerfd_note(10, true);
+		CHECK(timerfd_settime(10, 0, &setting, NULL) == 0);
+		__atomic_store_n(&set_count, i, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&captured_count, __ATOMIC_ACQUIRE) != i)
+			usleep(10);
+	}
+	return argument;
+}
+
+static struct descriptor_timerfd captured_timer(const struct manifest_writer *writer)
+{
+	struct manifest_reader reader = {.bytes = writer->bytes, .length = writer->length};
+	const void *payload;
+	uint32_t kind, length;
+	while (rt_manifest_next(&reader, &kind, &payload, &length) == 1) {
+		struct manifest_descriptor record;
+		struct descriptor_timerfd timer;
+		if (kind != MANIFEST_DESCRIPTOR)
+			continue;
+		memcpy(&record, payload, sizeof(record));
+		if (record.number != 10)
+			continue;
+		CHECK(record.payload_length == sizeof(timer));
+		memcpy(&timer, (const char *)payload + sizeof(record), sizeof(timer));
+		return timer;
+	}
+	CHECK(!"captured");
+	return (struct descriptor_timerfd){0};
+}
+
+/* The thread that captures is on another processor than the timer: it sees it due before it expires. */
+static void capture_when_due(void *unused)
+{
+	static struct manifest_writer writer;
+	pthread_t thread;
+	(void)unused;
+	close_range(3, ~0U, 0);
+	put_at(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), 10);
+	struct descriptor_table *table = open_table();
+	run_on(1);
+	CHECK(pthread_create(&thread, NULL, set_timer, NULL) == 0);
+	for (int i = 1; i <= EXPIRIES; i++) {
+		uint64_t ticks;
+		while (__atomic_load_n(&set_count, __ATOMIC_ACQUIRE) != i)
+			;
+		for (volatile int pause = 0; pause < i % 64 * 500; pause++)
+			;
+		begin_manifest(&writer);
+		CHECK(rt_descriptors_capture(table, &writer) == 0);
+		struct descriptor_timerfd timer = captured_timer(&writer);
+		CHECK((timer.value_ns > 0 && timer.ticks == 0) || (timer.value_ns == 0 && timer.ticks == 1));
+		if (i % 3 == 0) {
+			while (!is_ready(10))
+				;
+			CHECK(read(10, &ticks, 8) == 8);
+			rt_timerfd_note(10, false);
+			begin_manifest(&writer);
+			CHECK(rt_descriptors_capture(table, &writer) == 0);
+			timer = captured_timer(&writer);
+			CHECK(timer.value_ns == 0 && timer.ticks == 0);
+		}
+		__atomic_store_n(&captured_count, i, __ATOMIC_RELEASE);
+	}
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
+Test(descriptor_event, a_timer_that_is_due_is_not_lost)
+{
+	in_process(capture_when_due, NULL);
 }
 
 /* ---- signalfd, inotify ---- */
