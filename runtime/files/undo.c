@@ -656,18 +656,15 @@ int rt_undo_look(const struct engine *engine)
 int rt_undo_start_over(struct engine *engine)
 {
 	struct rt_undo *undo = engine->undo;
-	uint64_t all = ~0UL, mask;
 	if (undo == NULL)
 		return 0;
-	/* This thread has SIGBUS unblocked, and the lock is only held with signals blocked. */
-	rt_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &mask, sizeof(all));
+	/* With SIGBUS unblocked: the new files may be cut, too. */
 	rt_lock(&undo->lock);
 	undo->active = false;
 	undo->told = false;
 	undo->interval++;
 	int result = rt_undo_log_start_over(&undo->log);
 	rt_unlock(&undo->lock);
-	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
 	return result;
 }
 
