@@ -35,7 +35,7 @@
 
 #include <stdint.h>
 
-#define STORE_FORMAT_VERSION 8 /* raised by any change here or in manifest.h */
+#define STORE_FORMAT_VERSION 9 /* raised by any change here or in manifest.h */
 #define STORE_BYTE_ORDER 0x01020304U
 #define STORE_PAGE_SIZE 4096UL
 

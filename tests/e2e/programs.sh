@@ -258,7 +258,7 @@ stress()
 
 program_stress_vm()
 {
-	stress vm 1500 --vm-bytes 32m
+	stress vm 100000 --vm-bytes 32m
 }
 
 program_stress_mmap()
