@@ -103,7 +103,9 @@ static void classify(struct region *region, const char *name)
 			       : region->in_memory && region->written ? REGION_FILE_MEMORY
 								      : REGION_FILE_SHARED;
 	} else {
-		region->kind = gone ? REGION_ANONYMOUS : REGION_FILE_PRIVATE;
+		/* Private memory that a device makes: nothing but its name tells it from anonymous memory. */
+		bool is_zero = strcmp(name, "/dev/zero") == 0;
+		region->kind = gone || is_zero ? REGION_ANONYMOUS : REGION_FILE_PRIVATE;
 		region->capture_all = gone;
 	}
 	region->tracked = region->kind != REGION_SPECIAL && region->kind != REGION_FILE_SHARED;

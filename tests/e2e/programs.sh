@@ -263,7 +263,7 @@ program_stress_vm()
 
 program_stress_mmap()
 {
-	stress mmap 12 --mmap-bytes 8m
+	stress mmap 40 --mmap-bytes 8m
 }
 
 program_stress_pthread()
