@@ -283,7 +283,7 @@ Test(region, dev_zero)
 	map_at(0, 2, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	map_at(4, 2, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	expect_walks(&no_previous);
-	expect_both(0, PRIVATE_FILE);
+	expect_both(0, PRIVATE);
 	expect_both(4, SHARED);
 }
 
