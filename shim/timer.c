@@ -155,9 +155,9 @@ SHIM_EXPORT int timerfd_settime(int fd, int flags, const struct itimerspec *sett
 {
 	bool is_set = setting != NULL && (setting->it_value.tv_sec != 0 || setting->it_value.tv_nsec != 0);
 	if (is_set)
-		rt_timerfd_note(fd, true);
+		rt_descriptors_note_timer(fd, true);
 	int result = SHIM_NEXT(timerfd_settime)(fd, flags, setting, old);
 	if (result == 0)
-		rt_timerfd_note(fd, is_set);
+		rt_descriptors_note_timer(fd, is_set);
 	return result;
 }

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "arch/x86_64/syscall.h"
 
@@ -102,6 +103,13 @@ static inline int rt_sys_ioctl(int fd, unsigned long request, void *argument)
 static inline int rt_sys_gettid(void)
 {
 	return (int)rt_syscall(SYS_gettid);
+}
+
+static inline int64_t rt_monotonic_ns(void)
+{
+	struct timespec now;
+	rt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
 static inline int rt_sys_getpid(void)

@@ -389,7 +389,7 @@ void rt_descriptors_own_again(const void *manifest, size_t length);
 
 /* A timer descriptor is set (before the call, and again after it), is set to never, or has been read. Any thread,
  * lock-free. */
-void rt_timerfd_note(int fd, bool is_set);
+void rt_descriptors_note_timer(int fd, bool is_set);
 
 /* A directory has been renamed: the names of what is open in it are read again by the next capture. Any
  * thread, lock-free. */

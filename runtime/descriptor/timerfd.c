@@ -29,7 +29,7 @@ static uint8_t mark_of(int fd)
 	return fd >= 0 && (size_t)fd < sizeof(marks) ? marks[fd] : 0;
 }
 
-void rt_timerfd_note(int fd, bool is_set)
+void rt_descriptors_note_timer(int fd, bool is_set)
 {
 	uint8_t mark = mark_of(fd), next = (uint8_t)(is_set ? (mark | 1) + 2 : mark & ~1);
 	if (next != mark && (size_t)fd < sizeof(marks))
@@ -51,18 +51,11 @@ static bool is_awaited(const struct descriptor *timer)
 	return mark & 1;
 }
 
-static int64_t monotonic_ns(void)
-{
-	struct timespec now;
-	rt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-	return nanoseconds(&now);
-}
-
 /* False: it has been waited for long enough, which is half as long each time that it was in vain. */
 static bool wait_for_expiry(struct descriptor_table *table, int64_t *started)
 {
 	const struct timespec moment = {.tv_nsec = 20000};
-	int64_t now = monotonic_ns(), patience_ns = LONGEST_WAIT_NS >> table->timer_waits_in_vain;
+	int64_t now = rt_monotonic_ns(), patience_ns = LONGEST_WAIT_NS >> table->timer_waits_in_vain;
 	if (*started == 0)
 		*started = now;
 	if (now - *started < patience_ns) {

@@ -31,13 +31,6 @@
 
 struct sigaction rt_straggler_shadow;
 
-int64_t rt_monotonic_ns(void)
-{
-	struct timespec now;
-	rt_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000L + now.tv_nsec;
-}
-
 void rt_wait_begin(struct rt_wait *wait)
 {
 	wait->outer = rt_local.wait;

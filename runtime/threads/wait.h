@@ -30,8 +30,6 @@ struct rt_wait {
 	struct rt_wait *outer;     /* the interrupted wait of the code a signal handler runs over */
 };
 
-int64_t rt_monotonic_ns(void);
-
 /* Starts and ends a description; `wait` lives on the caller's stack. */
 void rt_wait_begin(struct rt_wait *wait);
 void rt_wait_end(struct rt_wait *wait);

@@ -1,5 +1,5 @@
 /*
- * Sockets: options, and calls that wait for as long as SO_RCVTIMEO or SO_SNDTIMEO says. The kernel
+ * Sockets: names of unix sockets, options, and calls that wait for as long as SO_RCVTIMEO or SO_SNDTIMEO says. The kernel
  * never restarts those after a signal. When it was our signal alone that interrupted one, the wrapper
  * waits for what is left and makes the call again. A program that never sets a timeout pays nothing.
  */
@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "descriptor/descriptor.h"
 #include "files/undo.h"
 #include "shim/next.h"
@@ -175,7 +176,7 @@ SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 static ssize_t note_read(int fd, ssize_t result)
 {
 	if (result == sizeof(uint64_t))
-		rt_timerfd_note(fd, false);
+		rt_descriptors_note_timer(fd, false);
 	return result;
 }
 

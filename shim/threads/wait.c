@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "shim/mask.h"
 #include "shim/next.h"
 #include "shim/system_call.h"

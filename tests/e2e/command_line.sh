@@ -1143,6 +1143,77 @@ test_name_changed_at_the_first_checkpoint()
 	done
 }
 
+# Memory that others have mapped is theirs, too: a restore leaves it as it is, and says so. early: what the program had
+# mapped at the checkpoint; late: since.
+leaves_to_others()
+{
+	[ "$(stat -f -c %T .)" = tmpfs ] || skip 'no file system in memory to work in'
+	head -c 4096 /dev/zero >memory
+	RESPCT_INTERVAL_MS=3000 start "$helpers/memory_user" "$1" memory
+	await 30 epoch_above 0
+	epoch=$(value epoch)
+	: >go
+	await 30 [ -e written ]
+	kill_program
+	[ "$(value epoch)" -eq "$epoch" ] || skip 'too busy: another checkpoint was taken'
+	rm -f go
+	if [ "$2" = held ]; then
+		"$helpers/memory_user" hold memory >held &
+		holder=$!
+		await 30 [ -s held ]
+	fi
+	start_restored "$epoch"
+	content=$(tr -d '\0' <memory)
+	if [ "$2" = held ]; then
+		[ "$content" = after ] || fail "$1: it was changed under the eyes of another: $content"
+		grep -q 'memory is mapped by others' restored-errors || fail "$1: it does not say so"
+	else
+		[ -z "$content" ] || fail "$1: it has $content instead of what it had at the checkpoint"
+		[ ! -s restored-errors ] || fail "$1: a message"
+	fi
+	: >go
+	: >end
+	wait "$child" || fail "$1: the program ended with $?"
+}
+
+test_memory_of_others()
+{
+	for when in early late; do
+		for how in alone held; do
+			leaves_to_others $when $how
+			[ $how = alone ] || kill $holder
+			rm -rf "$store" go end written held
+		done
+	done
+}
+
+# Of message queues nothing is rolled back. One that is gone is made again, without its messages.
+test_message_queue()
+{
+	queue=/respct-test-$$
+	for how in there gone; do
+		rm -rf "$store" go output
+		RESPCT_INTERVAL_MS=20 start "$helpers/queue_user" $queue
+		await 30 grep -q waiting output
+		await 30 epoch_above "$(value epoch)"
+		kill_program
+		epoch=$(value epoch)
+		[ $how = there ] || "$helpers/queue_user" $queue remove || fail 'it cannot be removed'
+		start_restored "$epoch"
+		: >go
+		wait "$child"
+		status=$?
+		grep -q 'mq_notify is not asked for again' restored-errors || fail "$how: no word about mq_notify"
+		case $how in
+		there) [ $status -eq 3 ] || fail "$status messages instead of 3" ;;
+		gone)
+			[ $status -eq 1 ] || fail "$status messages instead of 1"
+			grep -q "$queue is gone, and what was in it (2 messages)" restored-errors || fail 'it does not say so'
+			;;
+		esac
+	done
+}
+
 # A processor that lacks what the program may use is refused by the feature's name.
 test_lesser_processor()
 {

@@ -118,7 +118,7 @@ static void *set_timer(void *argument)
 	run_on(0);
 	for (int i = 1; i <= EXPIRIES; i++) {
 		struct itimerspec setting = {.it_value.tv_nsec = 20000 + i % 40 * 1000};
-		rt_timerfd_note(10, true);
+		rt_descriptors_note_timer(10, true);
 		CHECK(timerfd_settime(10, 0, &setting, NULL) == 0);
 		__atomic_store_n(&set_count, i, __ATOMIC_RELEASE);
 		while (__atomic_load_n(&captured_count, __ATOMIC_ACQUIRE) != i)
@@ -173,7 +173,7 @@ static void capture_when_due(void *unused)
 			while (!is_ready(10))
 				;
 			CHECK(read(10, &ticks, 8) == 8);
-			rt_timerfd_note(10, false);
+			rt_descriptors_note_timer(10, false);
 			begin_manifest(&writer);
 			CHECK(rt_descriptors_capture(table, &writer) == 0);
 			timer = captured_timer(&writer);

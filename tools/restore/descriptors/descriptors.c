@@ -166,6 +166,15 @@ const struct entry *restore_source(struct restoration *restoration, const struct
 	return shares_another(restoration, entry) ? restore_find(restoration, entry->record.shared_with) : entry;
 }
 
+const struct entry *restore_same_object(const struct restoration *restoration, const struct entry *entry)
+{
+	for (const struct entry *other = restoration->entries; other < entry; other++)
+		if (other->record.kind == entry->record.kind && other->temporary >= 0 && !other->lost &&
+		    other->record.inode == entry->record.inode && other->record.device == entry->record.device)
+			return other;
+	return NULL;
+}
+
 static int open_one(struct restoration *restoration, struct entry *entry)
 {
 	if (restore_is_stand_in(restoration, entry))

@@ -181,16 +181,6 @@ int restore_commit_regular(struct restoration *restoration, struct entry *entry)
 
 /* ---- files without a name ---- */
 
-/* Another open file description of a file that has been made already. */
-static const struct entry *find_same_file(const struct restoration *restoration, const struct entry *entry)
-{
-	for (const struct entry *other = restoration->entries; other < entry; other++)
-		if (other->record.kind == DESCRIPTOR_DELETED && other->temporary >= 0 && !other->lost &&
-		    other->record.inode == entry->record.inode && other->record.device == entry->record.device)
-			return other;
-	return NULL;
-}
-
 /* "/memfd:NAME (deleted)" or "/dir/NAME (deleted)" gives NAME. */
 static void memfd_name(const struct entry *entry, char *name, size_t size)
 {
@@ -266,7 +256,7 @@ static int complete_object(const struct entry *entry, struct shared_object *obje
 int restore_open_deleted(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_file *file = PAYLOAD(entry, struct descriptor_file);
-	const struct entry *same = find_same_file(restoration, entry);
+	const struct entry *same = restore_same_object(restoration, entry);
 	int flags = (int)entry->record.flags & (O_ACCMODE | O_APPEND | O_NOATIME);
 	struct shared_object *object = same ? NULL : restore_object_find(entry->record.device, entry->record.inode);
 	int made = same ? -1 : object ? complete_object(entry, object) : make_file(entry);

@@ -86,6 +86,10 @@ int restore_lose(struct restoration *restoration, struct entry *entry, const cha
 /* The entry whose open file description this one shares, or itself: that has a temporary number. */
 const struct entry *restore_source(struct restoration *restoration, const struct entry *entry);
 
+/* An earlier entry of the same kind and object that has been opened already, under an open file description of its
+ * own. NULL: none. */
+const struct entry *restore_same_object(const struct restoration *restoration, const struct entry *entry);
+
 /* Opens /proc/self/fd/`fd` anew: the same object under a new open file description. */
 int restore_reopen(int fd, int flags);
 

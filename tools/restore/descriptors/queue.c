@@ -14,16 +14,6 @@
 
 #define QUEUE_FLAGS (O_ACCMODE | O_NONBLOCK)
 
-/* Another open file description of a queue that has been opened already. */
-static const struct entry *find_same_queue(const struct restoration *restoration, const struct entry *entry)
-{
-	for (const struct entry *other = restoration->entries; other < entry; other++)
-		if (other->record.kind == DESCRIPTOR_QUEUE && other->temporary >= 0 && !other->lost &&
-		    other->record.inode == entry->record.inode && other->record.device == entry->record.device)
-			return other;
-	return NULL;
-}
-
 /* Under `name`, which must be free. */
 static int make_queue(const struct restoration *restoration, const struct entry *entry, const char *name)
 {
@@ -67,7 +57,7 @@ static int open_named(const struct restoration *restoration, const struct entry 
 int restore_open_queue(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_queue *queue = PAYLOAD(entry, struct descriptor_queue);
-	const struct entry *same = find_same_queue(restoration, entry);
+	const struct entry *same = restore_same_object(restoration, entry);
 	int fd = same != NULL   ? restore_reopen(same->temporary, (int)entry->record.flags & QUEUE_FLAGS)
 		 : queue->named ? open_named(restoration, entry)
 				: make_nameless(restoration, entry);

@@ -1,6 +1,7 @@
 /*
  * Shared memory and semaphores with names. They are files in /dev/shm, which libc makes and removes without calls that
- * could be seen: names that are new go, and those that are removed come back, like those of other files.
+ * could be seen: names that are new go, and those that are removed come back, like those of other files. What the
+ * program has mapped comes back from the store, of other memory that is removed up to RT_UNDO_MAP_LIMIT.
  */
 #include <fcntl.h>
 #include <semaphore.h>
@@ -15,8 +16,6 @@
 
 #define PLACE "/dev/shm/"
 #define NAME_SIZE (sizeof(PLACE "sem.") + 256)
-/* What the program has mapped comes back from the store; of other memory, as much as of a file without a name. */
-#define CONTENTS (1UL << 20)
 
 /* The file of that name, as libc calls it. */
 static const char *file_of(const char *name, const char *prefix, char path[NAME_SIZE])
@@ -71,7 +70,7 @@ SHIM_EXPORT sem_t *sem_open(const char *name, int flags, ...)
 		RT_UNDO_SECTION section = {0};                                                                  \
 		rt_undo_before(&section, &(const struct rt_undo_request){RT_UNDO_REMOVE, .directory = AT_FDCWD, \
 									 .path = file_of(name, prefix, path),   \
-									 .length = CONTENTS});                  \
+									 .length = RT_UNDO_MAP_LIMIT});         \
 		return SHIM_NEXT(function)(name);                                                               \
 	}
 
