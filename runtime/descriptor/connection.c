@@ -368,5 +368,5 @@ int rt_descriptor_find_peers(struct descriptor_table *table)
 	for (size_t i = 0; i < table->count; i++)
 		if (table->entries[i].kind == DESCRIPTOR_LISTENING && rt_descriptor_is_tcp(&table->entries[i]))
 			find_waiting_tcp(table, &table->entries[i]);
-	return 0;
+	return rt_descriptor_find_destinations(table);
 }

@@ -407,7 +407,7 @@ struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number
 
 static void recognise(struct descriptor_table *table, struct descriptor *descriptor)
 {
-	uint32_t before = descriptor->kind;
+	uint32_t before = descriptor->kind, settings = descriptor->connecting ? descriptor->settings : 0;
 	/* Another object under the same number, or one whose addresses were not complete. */
 	bool other = descriptor->fresh || descriptor->connecting;
 	descriptor->reason = NULL;
@@ -426,6 +426,8 @@ static void recognise(struct descriptor_table *table, struct descriptor *descrip
 		rt_descriptor_recognise_event(table, descriptor);
 	else
 		rt_descriptor_recognise_file(table, descriptor);
+	if (!descriptor->fresh && descriptor->connecting)
+		descriptor->settings = settings; /* still on its way to where it was */
 	if (other || descriptor->kind != before)
 		table->connections_stale = true;
 	descriptor->fresh = false;

@@ -294,7 +294,7 @@ enum descriptor_socket_flag {
 	SOCKET_READ_CLOSED = 1,  /* reads no more: after what is unread, end of file */
 	SOCKET_WRITE_CLOSED = 2, /* TCP: has said that it will send no more */
 	SOCKET_WAITING = 4,      /* in the queue of the listening socket `peer_inode` */
-	SOCKET_CONNECTING = 8,   /* on its way to `peer` */
+	SOCKET_CONNECTING = 8,   /* connect() is under way to the peer's address, if that is known */
 };
 
 /* LISTENING, UNCONNECTED, PAIR, CONNECTION. `option_count` options follow, then the two addresses,

@@ -374,6 +374,8 @@ int rt_descriptor_capture_connection(struct descriptor_table *table, struct desc
 	if (tcp && (other != NULL || descriptor->waiting) &&
 	    has_closed_writing(rt_descriptor_tcp_state(descriptor->number)))
 		socket.flags |= SOCKET_WRITE_CLOSED;
+	if (descriptor->connecting)
+		socket.flags |= SOCKET_CONNECTING;
 	if (descriptor->waits_in_vain)
 		descriptor->reason = "will read as closed by its peer after a restore: what it has sent waits for "
 				     "accept()";

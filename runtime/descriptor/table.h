@@ -277,6 +277,11 @@ struct socket_settings *rt_descriptor_get_settings(struct descriptor_table *tabl
 /* The state of a TCP socket: RT_TCP_*. */
 uint8_t rt_descriptor_tcp_state(int fd);
 
+/* ---- connecting.c ---- */
+
+/* Where the TCP sockets are on their way to that connect() has not connected yet. 0, -ENOMEM, -EMFILE or -ENFILE. */
+int rt_descriptor_find_destinations(struct descriptor_table *table);
+
 /* ---- options.c ---- */
 
 uint32_t rt_descriptor_option_changes(int fd);

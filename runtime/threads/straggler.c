@@ -15,6 +15,8 @@
 #include <linux/futex.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 
 #include "arch/x86_64/context.h"
@@ -161,6 +163,41 @@ static void set_time_left(struct rt_wait *wait, greg_t *registers, int64_t left)
 	}
 }
 
+/* Whether the thread is about to make a call that was interrupted, or has not begun. */
+static bool is_before_call(const greg_t *registers, long number)
+{
+	return registers[REG_RAX] == number && is_syscall_instruction((const uint8_t *)registers[REG_RIP]);
+}
+
+static bool is_disconnecting(uint64_t address)
+{
+	sa_family_t family = AF_UNSPEC;
+	struct iovec local = {&family, sizeof(family)}, remote = {(void *)address, sizeof(family)};
+	return rt_syscall(SYS_process_vm_readv, rt_sys_getpid(), &local, 1, &remote, 1, 0) != sizeof(family) ||
+	       family == AF_UNSPEC;
+}
+
+/*
+ * A connect() that was under way, in a restored process: what its request came to before the checkpoint, or the restore
+ * has done again, the kernel would call a mistake (EISCONN), as it does not know that this is the same call. True: it
+ * has been ended.
+ */
+static bool end_connected(greg_t *registers, long interrupted)
+{
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof(peer), type_length = sizeof(int);
+	int fd = (int)registers[REG_RDI], type = 0;
+	bool before = is_before_call(registers, SYS_connect);
+	if ((!before && interrupted != SYS_connect) ||
+	    rt_syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &type_length) < 0 || type != SOCK_STREAM ||
+	    rt_syscall(SYS_getpeername, fd, &peer, &length) < 0 || is_disconnecting((uint64_t)registers[REG_RSI]))
+		return false;
+	if (before)
+		registers[REG_RIP] += 2;
+	registers[REG_RAX] = 0;
+	return true;
+}
+
 /* Signals of the program's own that will be delivered as soon as our handler returns. */
 static uint64_t deliverable_signals(const ucontext_t *context)
 {
@@ -244,6 +281,8 @@ static void stop_in_handler(ucontext_t *context)
 		else
 			wait->left_ns = wait->deadline_ns - now;
 	}
+	if (restored && end_connected(context->uc_mcontext.gregs, number))
+		return;
 	if (number != NEVER_SYSCALL)
 		restart_call(context, number, wait);
 	else

@@ -8,6 +8,7 @@
  * unread and closes.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -460,24 +461,32 @@ static int open_outside(struct restoration *restoration, struct entry *entry)
 
 /* ---- all of them ---- */
 
-/* One that waits to be accepted is connected when the listening socket listens. */
-static int open_waiting(struct restoration *restoration, struct entry *entry)
+/* Connected when the listening sockets listen: what waits to be accepted, or to be connected. */
+static int open_unconnected(struct restoration *restoration, struct entry *entry)
 {
 	const struct sockaddr_storage address = restore_local_address(entry);
 	entry->temporary = new_socket(restoration, entry);
 	if (entry->temporary < 0)
 		return restore_refuse_socket(restoration, entry, "make a socket");
 	restore_set_options(entry->temporary, entry);
-	if (is_network(entry))
+	if (is_network(entry) && socket_of(entry)->local_length > 0)
 		bind_client(entry->temporary, address, socket_of(entry)->local_length);
 	return 0;
+}
+
+/* The destination may not be known: whoever waits in connect() makes the call again and needs no more than a socket, all
+ * others see a connection that is over. */
+static bool is_connecting(const struct entry *entry)
+{
+	return (socket_of(entry)->flags & SOCKET_CONNECTING) && is_network(entry) &&
+	       (socket_of(entry)->peer_length > 0 || !(entry->record.flags & O_NONBLOCK));
 }
 
 int restore_open_connection(struct restoration *restoration, struct entry *entry)
 {
 	struct entry *other = other_end(restoration, entry);
-	if (socket_of(entry)->flags & SOCKET_WAITING)
-		return open_waiting(restoration, entry);
+	if ((socket_of(entry)->flags & SOCKET_WAITING) || is_connecting(entry))
+		return open_unconnected(restoration, entry);
 	if (other == NULL)
 		return open_outside(restoration, entry);
 	if (is_network(entry))
@@ -556,10 +565,15 @@ int restore_connect_connection(struct restoration *restoration, struct entry *en
 
 /* ---- the end ---- */
 
-static bool is_waiting(const struct entry *entry)
+static bool is_own_connection(const struct entry *entry)
 {
 	return entry->record.kind == DESCRIPTOR_CONNECTION && entry->record.shared_with < 0 && !entry->lost &&
-	       !entry->stands_in && (socket_of(entry)->flags & SOCKET_WAITING);
+	       !entry->stands_in;
+}
+
+static bool is_waiting(const struct entry *entry)
+{
+	return is_own_connection(entry) && (socket_of(entry)->flags & SOCKET_WAITING);
 }
 
 static void connect_waiting(struct restoration *restoration, struct entry *entry)
@@ -582,6 +596,22 @@ static void connect_waiting(struct restoration *restoration, struct entry *entry
 	if (socket_of(entry)->flags & SOCKET_WRITE_CLOSED)
 		shutdown(entry->temporary, SHUT_WR);
 	entry->filled = true;
+}
+
+/* Asks for a connection once more, without waiting for it. Whoever waits in connect() hears himself what comes of it. */
+static int ask_again(struct restoration *restoration, struct entry *entry)
+{
+	const struct sockaddr_storage to = restore_peer_address(entry);
+	int fd = entry->temporary, flags = fcntl(fd, F_GETFL);
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	bool done =
+		connect(fd, (const struct sockaddr *)&to, socket_of(entry)->peer_length) == 0 || errno == EINPROGRESS;
+	fcntl(fd, F_SETFL, flags);
+	forget_range(fd);
+	if (done || !(entry->record.flags & O_NONBLOCK))
+		return 0;
+	close(fd);
+	return open_outside(restoration, entry);
 }
 
 /* The next in turn: the lowest place of those that are left. */
@@ -629,6 +659,12 @@ int restore_finish_sockets(struct restoration *restoration)
 {
 	for (struct entry *entry; (entry = next_waiting(restoration)) != NULL;)
 		connect_waiting(restoration, entry);
+	for (size_t i = 0; i < restoration->count; i++) {
+		struct entry *entry = &restoration->entries[i];
+		if (is_own_connection(entry) && is_connecting(entry) && socket_of(entry)->peer_length > 0 &&
+		    ask_again(restoration, entry) < 0)
+			return -1;
+	}
 	for (size_t i = 0; i < restoration->count; i++) {
 		const struct entry *entry = &restoration->entries[i];
 		if (!is_socket(entry))
