@@ -42,7 +42,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 200000);
+	rounds = victim_work(argc, argv, 34000);
 	CHECK_EQUAL(pthread_barrier_init(&barrier, NULL, THREADS), 0);
 	run_threads(THREADS, worker);
 	CHECK_EQUAL(serial_count, rounds + 1);

@@ -151,7 +151,7 @@ static void run_round(int expected_destroyed)
 
 int main(int argc, char **argv)
 {
-	long items = victim_work(argc, argv, 200000);
+	long items = victim_work(argc, argv, 110000);
 	int round;
 
 	call_once(&once, begin);

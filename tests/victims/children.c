@@ -141,7 +141,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 600);
+	rounds = victim_work(argc, argv, 130);
 	run_threads(THREADS, worker);
 	CHECK_EQUAL(waitpid(-1, NULL, 0), -1);
 	CHECK_EQUAL(errno, ECHILD);

@@ -59,7 +59,7 @@ static void *worker(void *argument)
 
 int main(int argc, char **argv)
 {
-	rounds = victim_work(argc, argv, 1500000);
+	rounds = victim_work(argc, argv, 350000);
 	run_threads(THREADS, worker);
 	printf("clock: %ld rounds\n", rounds);
 	return 0;

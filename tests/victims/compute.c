@@ -41,7 +41,7 @@ int main(int argc, char **argv)
 	pthread_t threads[THREADS];
 	int i;
 
-	rounds = victim_work(argc, argv, 300000000);
+	rounds = victim_work(argc, argv, 53000000);
 	for (i = 0; i < THREADS; i++)
 		threads[i] = start_thread(worker, (void *)(intptr_t)(i + 1));
 	for (i = 0; i < THREADS; i++) {

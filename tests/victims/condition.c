@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 	pthread_condattr_t attributes;
 	int i;
 
-	rounds = victim_work(argc, argv, 400000);
+	rounds = victim_work(argc, argv, 130000);
 	pthread_condattr_init(&attributes);
 	CHECK_EQUAL(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC), 0);
 	CHECK_EQUAL(pthread_cond_init(&not_empty, &attributes), 0);

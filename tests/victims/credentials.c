@@ -155,7 +155,7 @@ static void *work_in_thread(void *unused)
 int main(int argc, char **argv)
 {
 	root = geteuid() == 0;
-	rounds = victim_work(argc, argv, 8000);
+	rounds = victim_work(argc, argv, 3900);
 	set_settings();
 	usleep(100000); /* a checkpoint with the privileges */
 	if (root)

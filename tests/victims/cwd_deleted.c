@@ -21,7 +21,7 @@ static void check_gone(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 12000), i;
+	long rounds = victim_work(argc, argv, 7900), i;
 	uint64_t value = 0;
 
 	CHECK_EQUAL(mkdir("gone", 0700), 0);

@@ -23,7 +23,7 @@ static void check(size_t page)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 4000000), i;
+	long rounds = victim_work(argc, argv, 2600000), i;
 	int fd = open("/dev/zero", O_RDWR);
 	uint64_t state = 1, sum = 0;
 

@@ -93,7 +93,7 @@ static void read_once(DIR *directory)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 60), i, sum = 0;
+	long rounds = victim_work(argc, argv, 20), i, sum = 0;
 	DIR *directory;
 
 	make_names();

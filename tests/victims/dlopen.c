@@ -31,7 +31,7 @@ static double cosine(double x)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 20000), i;
+	long rounds = victim_work(argc, argv, 7100), i;
 	uint64_t state = 1;
 	double sum = 0;
 

@@ -10,7 +10,7 @@ typedef char *join_function(char *first, const char *second);
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 60000), round;
+	long rounds = victim_work(argc, argv, 25000), round;
 	uint64_t sum = 0;
 
 	for (round = 0; round < rounds; round++) {

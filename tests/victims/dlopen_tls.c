@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 	long round;
 	int i;
 
-	rounds = victim_work(argc, argv, 6000);
+	rounds = victim_work(argc, argv, 2400);
 	find_library();
 	CHECK_EQUAL(pthread_barrier_init(&barrier, NULL, THREADS + 1), 0);
 	for (i = 0; i < THREADS; i++)

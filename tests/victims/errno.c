@@ -57,7 +57,7 @@ static void *worker(void *argument)
 
 int main(int argc, char **argv)
 {
-	rounds = victim_work(argc, argv, 1000000);
+	rounds = victim_work(argc, argv, 360000);
 	run_threads(THREADS, worker);
 	CHECK_EQUAL(counter, rounds * THREADS);
 	printf("errno: %ld\n", counter);

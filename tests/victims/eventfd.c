@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 	uint64_t value;
 	int i;
 
-	rounds = victim_work(argc, argv, 2000000);
+	rounds = victim_work(argc, argv, 210000);
 	counter = eventfd(0, 0);
 	semaphore = eventfd(0, EFD_SEMAPHORE | EFD_CLOEXEC);
 	full = eventfd(0, 0);

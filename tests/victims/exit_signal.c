@@ -12,7 +12,7 @@ static void *run_for_ever(void *argument)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 150), i;
+	long rounds = victim_work(argc, argv, 50), i;
 	static uint64_t cell;
 
 	start_thread(run_for_ever, &cell);

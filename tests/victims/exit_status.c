@@ -16,7 +16,7 @@ static void at_exit(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 150), i;
+	long rounds = victim_work(argc, argv, 50), i;
 	static uint64_t cell;
 
 	CHECK_EQUAL(atexit(at_exit), 0);

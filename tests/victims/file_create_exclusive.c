@@ -73,7 +73,7 @@ static long count_files(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 1500), i;
+	long rounds = victim_work(argc, argv, 720), i;
 	int fd = open("base", O_WRONLY | O_CREAT | O_EXCL, 0600);
 
 	CHECK(fd >= 0);

@@ -70,7 +70,7 @@ static void one_round(uint64_t number)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 100), i;
+	long rounds = victim_work(argc, argv, 23), i;
 
 	CHECK_EQUAL(mkdir("folder", 0700), 0);
 	for (i = 0; i < rounds; i++)

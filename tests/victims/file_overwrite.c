@@ -74,7 +74,7 @@ static void *work(void *argument)
 
 int main(int argc, char **argv)
 {
-	rounds = victim_work(argc, argv, 70000);
+	rounds = victim_work(argc, argv, 23000);
 	run_threads(2, work);
 	printf("file_overwrite: %016llx %016llx\n", (unsigned long long)model_hash(&models[0]),
 	       (unsigned long long)model_hash(&models[1]));

@@ -54,7 +54,7 @@ static void step(uint64_t r)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 6000000), i;
+	long rounds = victim_work(argc, argv, 2200000), i;
 	int fd = open("mapped", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	uint64_t state = 1, sum = 0;
 

@@ -54,7 +54,7 @@ static void check_all(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 20), i, j;
+	long rounds = victim_work(argc, argv, 10), i, j;
 	uint64_t state = 1;
 
 	for (i = 0; i < rounds; i++) {

@@ -48,7 +48,7 @@ static void move_directory(int fd, long round)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 9000), round;
+	long rounds = victim_work(argc, argv, 3200), round;
 	int fd;
 
 	model_create(&config, "config", 10);

@@ -24,7 +24,7 @@ static void rename_outside(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 3000), i;
+	long rounds = victim_work(argc, argv, 1200), i;
 	int fd = open("log", O_RDWR | O_CREAT | O_APPEND, 0600);
 	struct stat status;
 	long line;

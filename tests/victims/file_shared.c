@@ -19,7 +19,7 @@ static void check_read(int fd, long index)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 500), round, i;
+	long rounds = victim_work(argc, argv, 280), round, i;
 	int fd = open("shared", O_RDWR | O_CREAT | O_TRUNC, 0600);
 	uint64_t sum = 0;
 

@@ -90,7 +90,7 @@ static void log_line(long number)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 30000), i;
+	long rounds = victim_work(argc, argv, 14000), i;
 	int fd;
 
 	model_create(&model, "data", 1000);

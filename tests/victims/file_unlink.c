@@ -90,7 +90,7 @@ static void toggle_others(bool there)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 9000), round;
+	long rounds = victim_work(argc, argv, 4500), round;
 	uint64_t random = 7, hash = 0;
 	int i;
 

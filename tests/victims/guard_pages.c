@@ -54,7 +54,7 @@ static void change(size_t page, uint32_t version)
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = handle_fault};
-	long rounds = victim_work(argc, argv, 500000), i;
+	long rounds = victim_work(argc, argv, 210000), i;
 	uint64_t state = 1, sum = 0;
 	size_t page;
 

@@ -345,7 +345,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 450000);
+	rounds = victim_work(argc, argv, 120000);
 	init();
 	run_threads(THREADS, worker);
 	check_table();

@@ -60,7 +60,7 @@ static void use_up_numbers(int count)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 2500), i;
+	long rounds = victim_work(argc, argv, 1600), i;
 	CHECK(mkdir("watched", 0755) == 0 || errno == EEXIST);
 	int file = open("watched/file", O_RDWR | O_CREAT, 0644);
 	CHECK(file >= 0);

@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 	uint64_t value = 1;
 	long checks = 0;
 
-	rounds = victim_work(argc, argv, 500);
+	rounds = victim_work(argc, argv, 120);
 	started = now_ns();
 	start_interval_timer();
 	while (ticks < rounds) {

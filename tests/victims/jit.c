@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 	uint64_t sum = 0;
 	int i;
 
-	rounds = victim_work(argc, argv, 60000);
+	rounds = victim_work(argc, argv, 22000);
 	run_threads(THREADS, work);
 	for (i = 0; i < THREADS; i++)
 		sum = mix(sum + results[i]);

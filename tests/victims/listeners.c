@@ -117,7 +117,7 @@ static void check(int number)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 6000), i;
+	long rounds = victim_work(argc, argv, 2600), i;
 	uint64_t sum = 0;
 	char byte;
 

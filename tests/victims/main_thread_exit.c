@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 1500000);
+	rounds = victim_work(argc, argv, 540000);
 	for (i = 0; i < THREADS; i++)
 		CHECK_EQUAL(pthread_detach(start_thread(worker, (void *)(intptr_t)i)), 0);
 	usleep(200000);

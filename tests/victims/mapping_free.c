@@ -31,7 +31,7 @@ static void check_page(size_t page)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 8000000), i;
+	long rounds = victim_work(argc, argv, 2400000), i;
 	uint64_t state = 1, sum = 0;
 
 	area = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -49,7 +49,7 @@ static void reserve_everywhere(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 60000), round;
+	long rounds = victim_work(argc, argv, 26000), round;
 	uint64_t state = 7, sum = 0;
 	int i;
 

@@ -218,7 +218,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 150000);
+	rounds = victim_work(argc, argv, 54000);
 	run_threads(THREADS, worker);
 	for (i = 0; i < THREADS; i++)
 		printf("mappings %d: %llu\n", i, (unsigned long long)sums[i]);

@@ -96,7 +96,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 3000000);
+	rounds = victim_work(argc, argv, 1200000);
 	init_mutexes();
 	run_threads(THREADS, worker);
 	for (i = 0; i < KINDS; i++)

@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 50000);
+	rounds = victim_work(argc, argv, 11000);
 	init_mutexes();
 	run_threads(MUTEXES, mourner);
 	for (i = 0; i < MUTEXES; i++)

@@ -109,7 +109,7 @@ static void socket_round(long round)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 4000), round;
+	long rounds = victim_work(argc, argv, 1600), round;
 	uint64_t hash = 0;
 
 	snprintf(name, sizeof(name), "/victim-names-%d", (int)getpid());

@@ -84,7 +84,7 @@ static long meet(int rounds)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 1200), round;
+	long rounds = victim_work(argc, argv, 250), round;
 	int i;
 
 	omp_set_dynamic(0);

@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 	pthread_t readers[PIPES], writers[PIPES];
 	int i;
 
-	rounds = victim_work(argc, argv, 90000);
+	rounds = victim_work(argc, argv, 18000);
 	for (i = 0; i < PIPES; i++) {
 		CHECK_EQUAL(pipe(ends[i]), 0);
 		readers[i] = start_thread(reader, (void *)(intptr_t)i);

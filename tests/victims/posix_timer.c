@@ -49,7 +49,7 @@ static void make_timers(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 500);
+	long rounds = victim_work(argc, argv, 120);
 	int64_t started = now_ns(), ticks;
 	uint64_t value = 1;
 

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 	CHECK_EQUAL(getrlimit(RLIMIT_STACK, &limit), 0);
 	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < (8UL << 20))
 		return 77;
-	rounds = victim_work(argc, argv, 25000);
+	rounds = victim_work(argc, argv, 6900);
 	for (i = 0; i < THREADS; i++)
 		threads[i] = start_thread(worker, (void *)(intptr_t)i);
 	sums[THREADS] = go_down_and_up(THREADS);

@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 13000);
+	rounds = victim_work(argc, argv, 2900);
 	run_threads(MODES, worker);
 	for (i = 0; i < MODES; i++)
 		printf("rounding %d: %a %La %a\n", i, doubles[i], long_doubles[i], (double)denormals[i]);

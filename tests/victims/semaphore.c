@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 	pthread_t threads[2 * PAIRS];
 	int i;
 
-	rounds = victim_work(argc, argv, 900000);
+	rounds = victim_work(argc, argv, 260000);
 	for (i = 0; i < PAIRS; i++) {
 		init_channel(&channels[i]);
 		threads[2 * i] = start_thread(sender, (void *)(intptr_t)i);

@@ -41,7 +41,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 36000000);
+	rounds = victim_work(argc, argv, 6300000);
 	area = map_shared(PAGES * PAGE);
 	versions = map_shared(PAGES * sizeof(*versions));
 	run_threads(THREADS, worker);

@@ -50,7 +50,7 @@ static void check_flags(int fd, int copy, int number)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 1000000), i;
+	long rounds = victim_work(argc, argv, 290000), i;
 	uint64_t together = 0, apart = 0;
 	int fd, copy, far, other;
 

@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 	struct stat status;
 	int second;
 
-	rounds = victim_work(argc, argv, 200000);
+	rounds = victim_work(argc, argv, 73000);
 	snprintf(name, sizeof(name), "/victim-posix-%d", getpid());
 	snprintf(other, sizeof(other), "/victim-unlinked-%d", getpid());
 	make_shared(name);

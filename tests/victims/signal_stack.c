@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	struct sigaction fault = {.sa_sigaction = on_fault, .sa_flags = SA_ONSTACK | SA_SIGINFO};
 	int i;
 
-	rounds = victim_work(argc, argv, 45000);
+	rounds = victim_work(argc, argv, 10000);
 	CHECK_EQUAL(sigaction(SIGUSR1, &action, NULL), 0);
 	CHECK_EQUAL(sigaction(SIGSEGV, &fault, NULL), 0);
 	run_threads(THREADS, worker);

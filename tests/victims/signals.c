@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 	long i;
 	int t;
 
-	rounds = victim_work(argc, argv, 1000);
+	rounds = victim_work(argc, argv, 300);
 	CHECK_EQUAL(sem_init(&arrived, 0, 0), 0);
 	install_handlers();
 	own = &self;

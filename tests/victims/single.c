@@ -16,7 +16,7 @@ static uint64_t step(uint64_t *heap_cells, uint64_t *state)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 500000000), i;
+	long rounds = victim_work(argc, argv, 160000000), i;
 	uint64_t *heap_cells = calloc(CELLS, sizeof(*heap_cells));
 	uint64_t state = 1, sum = 0;
 

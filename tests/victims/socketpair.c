@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 	pthread_t threads[2 * KINDS];
 	int i;
 
-	rounds = victim_work(argc, argv, 350000);
+	rounds = victim_work(argc, argv, 60000);
 	for (i = 0; i < KINDS; i++) {
 		CHECK_EQUAL(socketpair(AF_UNIX, types[i], 0, ends[i]), 0);
 		threads[2 * i] = start_thread(receiver, (void *)(intptr_t)i);

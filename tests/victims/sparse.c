@@ -48,7 +48,7 @@ static void reserve(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 60000000), i;
+	long rounds = victim_work(argc, argv, 20000000), i;
 	uint64_t state = 1, sum = 0;
 
 	reserve();

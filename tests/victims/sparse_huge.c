@@ -54,7 +54,7 @@ static void reserve(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 1500), i;
+	long rounds = victim_work(argc, argv, 800), i;
 	uint64_t random = 3, sum = 0;
 	int which;
 

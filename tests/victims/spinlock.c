@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 50000000);
+	rounds = victim_work(argc, argv, 5400000);
 	for (i = 0; i < CELLS; i++)
 		CHECK_EQUAL(pthread_spin_init(&cells[i].lock, PTHREAD_PROCESS_PRIVATE), 0);
 	run_threads(THREADS, worker);

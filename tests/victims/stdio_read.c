@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 550);
+	rounds = victim_work(argc, argv, 150);
 	make_file();
 	run_threads(THREADS, reader);
 	CHECK_EQUAL(unlink("records"), 0);

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 900000);
+	rounds = victim_work(argc, argv, 280000);
 	run_threads(FILES, writer);
 	for (i = 0; i < FILES; i++)
 		printf("stdio_write %s: %llu\n", names[i], (unsigned long long)check_file(i));

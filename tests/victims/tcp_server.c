@@ -26,7 +26,7 @@ int main(int argc, char **argv)
 	CHECK_EQUAL(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
 	bind_somewhere(fd);
 	CHECK_EQUAL(listen(fd, 16), 0);
-	run_listener(fd, (struct sockaddr *)&address, sizeof(address), victim_work(argc, argv, 35000));
+	run_listener(fd, (struct sockaddr *)&address, sizeof(address), victim_work(argc, argv, 12000));
 	CHECK_EQUAL(getsockname(fd, (struct sockaddr *)&bound, &length), 0);
 	CHECK_EQUAL(bound.sin_port, address.sin_port);
 	on = 0;

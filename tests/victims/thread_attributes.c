@@ -132,7 +132,7 @@ int main(int argc, char **argv)
 	pthread_t threads[THREADS];
 	int i;
 
-	rounds = victim_work(argc, argv, 50000);
+	rounds = victim_work(argc, argv, 17000);
 	set_process();
 	for (i = 0; i < THREADS; i++)
 		threads[i] = start_thread(worker, (void *)(intptr_t)i);

@@ -106,7 +106,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 7000);
+	rounds = victim_work(argc, argv, 1000);
 	CHECK_EQUAL(sem_init(&detached_done, 0, 0), 0);
 	run_threads(SPAWNERS, spawner);
 	for (i = 0; i < SPAWNERS; i++)

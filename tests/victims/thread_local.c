@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 	long expected;
 	int i;
 
-	rounds = victim_work(argc, argv, 40000000);
+	rounds = victim_work(argc, argv, 13000000);
 	for (i = 0; i < KEYS; i++)
 		CHECK_EQUAL(pthread_key_create(&keys[i], destroy), 0);
 	run_threads(THREADS, worker);

@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 	pthread_t threads[THREADS];
 	pthread_attr_t attributes;
 
-	rounds = victim_work(argc, argv, 12);
+	rounds = victim_work(argc, argv, 6);
 	CHECK_EQUAL(pthread_barrier_init(&barrier, NULL, THREADS), 0);
 	CHECK_EQUAL(sem_init(&detached_done, 0, 0), 0);
 	CHECK_EQUAL(pthread_attr_init(&attributes), 0);

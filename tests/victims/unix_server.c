@@ -10,7 +10,7 @@ int main(int argc, char **argv)
 
 	CHECK_EQUAL(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	CHECK_EQUAL(listen(fd, 16), 0);
-	run_listener(fd, (struct sockaddr *)&address, sizeof(address), victim_work(argc, argv, 40000));
+	run_listener(fd, (struct sockaddr *)&address, sizeof(address), victim_work(argc, argv, 14000));
 	CHECK_EQUAL(unlink(address.sun_path), 0);
 	return 0;
 }

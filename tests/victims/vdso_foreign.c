@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 	struct itimerval often = {{0, 1000}, {0, 1000}};
 
 	CHECK(getauxval(AT_SYSINFO_EHDR) != 0);
-	rounds = victim_work(argc, argv, 1500000);
+	rounds = victim_work(argc, argv, 410000);
 	CHECK_EQUAL(sigaction(SIGALRM, &action, NULL), 0);
 	CHECK_EQUAL(setitimer(ITIMER_REAL, &often, NULL), 0);
 	run_threads(THREADS, work);

@@ -108,7 +108,7 @@ static void run_kind(void *(*function)(void *))
 
 int main(int argc, char **argv)
 {
-	rounds = victim_work(argc, argv, 180000000);
+	rounds = victim_work(argc, argv, 56000000);
 	__builtin_cpu_init();
 	run_kind(run_sse);
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))

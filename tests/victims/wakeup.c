@@ -123,7 +123,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 20000);
+	rounds = victim_work(argc, argv, 7800);
 	init();
 	run_threads(KINDS, worker);
 	for (i = 0; i < KINDS; i++)
