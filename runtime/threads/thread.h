@@ -59,7 +59,8 @@ struct rt_local {
 	struct rt_thread *thread;
 	/* A call that never restarts after a signal and whose timeout is relative: see wait.h. */
 	struct rt_wait *wait;
-	bool saving; /* in a section of undo.h */
+	bool saving;    /* in a section of undo.h */
+	unsigned stops; /* by signal, that may have ended a call of the thread's; wraps around */
 };
 
 extern __thread struct rt_local rt_local;

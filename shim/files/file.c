@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "files/undo.h"
+#include "shim/files/rest.h"
 #include "shim/next.h"
 
 /* Opens a section for the rest of the scope. */
@@ -24,30 +25,30 @@
 
 /* ---- writing ---- */
 
-static uint64_t total_length(const struct iovec *vectors, int count)
-{
-	uint64_t length = 0;
-	for (int i = 0; i < count; i++)
-		length += vectors[i].iov_len;
-	return length;
-}
-
 /* More vectors than the kernel takes are not looked at. */
 static uint64_t vector_length(const struct iovec *vectors, int count)
 {
-	return rt_root.engine != NULL && count > 0 && count <= 1024 ? total_length(vectors, count) : 0;
+	return rt_root.engine != NULL && count > 0 && count <= 1024 ? shim_vector_length(vectors, (size_t)count) : 0;
 }
 
 SHIM_EXPORT ssize_t write(int fd, const void *buffer, size_t length)
 {
 	BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = RT_UNDO_HERE, .length = length);
-	return SHIM_NEXT(write)(fd, buffer, length);
+	unsigned stops = rt_local.stops;
+	ssize_t done = SHIM_NEXT(write)(fd, buffer, length);
+	if (shim_cut_short(done, length, stops))
+		done = shim_write_rest(fd, &(const struct iovec){(void *)buffer, length}, 1, done);
+	return done;
 }
 
 SHIM_EXPORT ssize_t writev(int fd, const struct iovec *vectors, int count)
 {
 	BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = RT_UNDO_HERE, .length = vector_length(vectors, count));
-	return SHIM_NEXT(writev)(fd, vectors, count);
+	unsigned stops = rt_local.stops;
+	ssize_t done = SHIM_NEXT(writev)(fd, vectors, count);
+	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
+		done = shim_write_rest(fd, vectors, (size_t)count, done);
+	return done;
 }
 
 #define PWRITE(name)                                                                                  \
@@ -87,7 +88,14 @@ PWRITEV2(pwritev64v2)
 	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)           \
 	{                                                                                  \
 		BEFORE(RT_UNDO_WRITE, .fd = to, .offset = RT_UNDO_HERE, .length = length); \
-		return SHIM_NEXT(name)(to, from, offset, length);                          \
+		unsigned stops = rt_local.stops;                                           \
+		ssize_t done = SHIM_NEXT(name)(to, from, offset, length), more = done;     \
+		while (more > 0 && shim_cut_short(done, length, stops)) {                  \
+			stops = rt_local.stops;                                            \
+			more = SHIM_NEXT(name)(to, from, offset, length - (size_t)done);   \
+			done += more > 0 ? more : 0;                                       \
+		}                                                                          \
+		return done;                                                               \
 	}
 
 SENDFILE(sendfile)

@@ -18,6 +18,7 @@
 #include "base/sys.h"
 #include "descriptor/descriptor.h"
 #include "files/undo.h"
+#include "shim/files/rest.h"
 #include "shim/next.h"
 #include "threads/thread.h"
 #include "threads/wait.h"
@@ -125,24 +126,37 @@ static bool wait_again(struct rt_wait *wait, int fd, short events)
 		while (result < 0 && wait_again(&wait, fd, events)); \
 	} while (0)
 
+/* What is received in part, where all was asked for. */
+static ssize_t receive_rest(int fd, void *buffer, size_t length, int flags, ssize_t done, unsigned stops)
+{
+	if (!(flags & MSG_WAITALL) || !shim_cut_short(done, length, stops))
+		return done;
+	struct iovec vector = {buffer, length};
+	return shim_receive_rest(fd, &(const struct msghdr){.msg_iov = &vector, .msg_iovlen = 1}, flags, done);
+}
+
 SHIM_EXPORT ssize_t recv(int fd, void *buffer, size_t length, int flags)
 {
+	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (!may_time_out(flags))
-		return SHIM_NEXT(recv)(fd, buffer, length, flags);
-	WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recv)(fd, buffer, length, flags));
-	return result;
+	if (may_time_out(flags))
+		WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recv)(fd, buffer, length, flags));
+	else
+		result = SHIM_NEXT(recv)(fd, buffer, length, flags);
+	return receive_rest(fd, buffer, length, flags, result, stops);
 }
 
 SHIM_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t length, int flags, struct sockaddr *address,
 			     socklen_t *address_length)
 {
+	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (!may_time_out(flags))
-		return SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length);
-	WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN,
-		     SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length));
-	return result;
+	if (may_time_out(flags))
+		WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN,
+			     SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length));
+	else
+		result = SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length);
+	return receive_rest(fd, buffer, length, flags, result, stops);
 }
 
 extern ssize_t __recv_chk(int fd, void *buffer, size_t length, size_t size, int flags);
@@ -165,10 +179,15 @@ SHIM_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t length, size_t s
 
 SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
+	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (!may_time_out(flags))
-		return SHIM_NEXT(recvmsg)(fd, message, flags);
-	WITH_TIMEOUT(SYS_recvmsg, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recvmsg)(fd, message, flags));
+	if (may_time_out(flags))
+		WITH_TIMEOUT(SYS_recvmsg, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recvmsg)(fd, message, flags));
+	else
+		result = SHIM_NEXT(recvmsg)(fd, message, flags);
+	if ((flags & MSG_WAITALL) && result > 0 &&
+	    shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
+		result = shim_receive_rest(fd, message, flags, result);
 	return result;
 }
 
@@ -182,10 +201,14 @@ static ssize_t note_read(int fd, ssize_t result)
 
 SHIM_EXPORT ssize_t read(int fd, void *buffer, size_t length)
 {
+	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (!may_time_out(0))
-		return note_read(fd, SHIM_NEXT(read)(fd, buffer, length));
-	WITH_TIMEOUT(SYS_read, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(read)(fd, buffer, length));
+	if (may_time_out(0))
+		WITH_TIMEOUT(SYS_read, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(read)(fd, buffer, length));
+	else
+		result = SHIM_NEXT(read)(fd, buffer, length);
+	if (shim_cut_short(result, length, stops))
+		result = shim_read_rest(fd, &(const struct iovec){buffer, length}, 1, result);
 	return note_read(fd, result);
 }
 
@@ -194,32 +217,49 @@ SHIM_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t length, size_t size)
 	return length > size ? SHIM_NEXT(__read_chk)(fd, buffer, length, size) : read(fd, buffer, length);
 }
 
-SHIM_EXPORT ssize_t send(int fd, const void *bytes, size_t length, int flags)
+static ssize_t send_rest(int fd, const void *bytes, size_t length, int flags, ssize_t done, unsigned stops)
 {
-	ssize_t result;
-	if (!may_time_out(flags))
-		return SHIM_NEXT(send)(fd, bytes, length, flags);
-	WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(send)(fd, bytes, length, flags));
-	return result;
+	if (!shim_cut_short(done, length, stops))
+		return done;
+	struct iovec vector = {(void *)bytes, length};
+	return shim_send_rest(fd, &(const struct msghdr){.msg_iov = &vector, .msg_iovlen = 1}, flags, done);
 }
 
+SHIM_EXPORT ssize_t send(int fd, const void *bytes, size_t length, int flags)
+{
+	unsigned stops = rt_local.stops;
+	ssize_t result;
+	if (may_time_out(flags))
+		WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(send)(fd, bytes, length, flags));
+	else
+		result = SHIM_NEXT(send)(fd, bytes, length, flags);
+	return send_rest(fd, bytes, length, flags, result, stops);
+}
+
+/* An address only belongs to what goes in one piece, or is that of the connection anyway. */
 SHIM_EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags, const struct sockaddr *address,
 			   socklen_t address_length)
 {
+	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (!may_time_out(flags))
-		return SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length);
-	WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT,
-		     SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length));
-	return result;
+	if (may_time_out(flags))
+		WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT,
+			     SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length));
+	else
+		result = SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length);
+	return send_rest(fd, bytes, length, flags, result, stops);
 }
 
 SHIM_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
+	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (!may_time_out(flags))
-		return SHIM_NEXT(sendmsg)(fd, message, flags);
-	WITH_TIMEOUT(SYS_sendmsg, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(sendmsg)(fd, message, flags));
+	if (may_time_out(flags))
+		WITH_TIMEOUT(SYS_sendmsg, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(sendmsg)(fd, message, flags));
+	else
+		result = SHIM_NEXT(sendmsg)(fd, message, flags);
+	if (result > 0 && shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
+		result = shim_send_rest(fd, message, flags, result);
 	return result;
 }
 

@@ -1,0 +1,193 @@
+/*
+ * The rest of calls that a stop has cut short (rest.h), and those calls that nothing else is to be known of.
+ */
+#include <errno.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "shim/files/rest.h"
+#include "shim/next.h"
+
+#define MEMORY_DEVICES 1   /* the major number of /dev/zero, /dev/urandom and the like */
+#define KERNEL_RESTART 512 /* ERESTARTSYS */
+
+/* What asks again: the call on other vectors. */
+struct rest {
+	ssize_t (*call)(const struct rest *rest, const struct iovec *vectors, size_t count);
+	int fd, flags;
+	const struct msghdr *message;
+};
+
+static ssize_t call_write(const struct rest *rest, const struct iovec *vectors, size_t count)
+{
+	return SHIM_NEXT(writev)(rest->fd, vectors, (int)count);
+}
+
+static ssize_t call_read(const struct rest *rest, const struct iovec *vectors, size_t count)
+{
+	return SHIM_NEXT(readv)(rest->fd, vectors, (int)count);
+}
+
+/* What goes with a message has gone with its first bytes. */
+static ssize_t call_send(const struct rest *rest, const struct iovec *vectors, size_t count)
+{
+	struct msghdr message = *rest->message;
+	message.msg_iov = (struct iovec *)vectors;
+	message.msg_iovlen = count;
+	message.msg_control = NULL;
+	message.msg_controllen = 0;
+	return SHIM_NEXT(sendmsg)(rest->fd, &message, rest->flags);
+}
+
+static ssize_t call_receive(const struct rest *rest, const struct iovec *vectors, size_t count)
+{
+	struct msghdr message = {.msg_iov = (struct iovec *)vectors, .msg_iovlen = count};
+	return SHIM_NEXT(recvmsg)(rest->fd, &message, rest->flags);
+}
+
+/* Vector by vector where one is in part done, else all that are left at once. */
+static ssize_t call_after(const struct rest *rest, const struct iovec *vectors, size_t count, size_t done,
+			  size_t *asked)
+{
+	size_t i = 0;
+	while (i < count && done >= vectors[i].iov_len)
+		done -= vectors[i++].iov_len;
+	if (done == 0) {
+		*asked = shim_vector_length(vectors + i, count - i);
+		return rest->call(rest, vectors + i, count - i);
+	}
+	const struct iovec part = {(char *)vectors[i].iov_base + done, vectors[i].iov_len - done};
+	*asked = part.iov_len;
+	return rest->call(rest, &part, 1);
+}
+
+static ssize_t move_rest(const struct rest *rest, const struct iovec *vectors, size_t count, ssize_t done)
+{
+	size_t all = shim_vector_length(vectors, count), asked = 0;
+	int saved = errno;
+	while ((size_t)done < all) {
+		unsigned stops = rt_local.stops;
+		ssize_t more = call_after(rest, vectors, count, (size_t)done, &asked);
+		bool stopped = rt_local.stops != stops;
+		if (more < 0 && errno == EINTR && stopped)
+			continue;
+		if (more <= 0)
+			break;
+		done += more;
+		if ((size_t)more < asked && !stopped)
+			break;
+	}
+	errno = saved;
+	return done;
+}
+
+ssize_t shim_write_rest(int fd, const struct iovec *vectors, size_t count, ssize_t done)
+{
+	return move_rest(&(struct rest){call_write, fd, 0, NULL}, vectors, count, done);
+}
+
+ssize_t shim_send_rest(int fd, const struct msghdr *message, int flags, ssize_t done)
+{
+	flags &= ~MSG_FASTOPEN;
+	return move_rest(&(struct rest){call_send, fd, flags, message}, message->msg_iov, message->msg_iovlen, done);
+}
+
+/* Others give one message, whatever is asked for. */
+static bool is_stream(int fd)
+{
+	int type = 0, saved = errno;
+	socklen_t length = sizeof(type);
+	bool stream = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+	errno = saved;
+	return stream;
+}
+
+/* Not with what else a message may carry, which is for its bytes alone. To look at what is there is to see it from its
+ * beginning. */
+ssize_t shim_receive_rest(int fd, const struct msghdr *message, int flags, ssize_t done)
+{
+	const struct rest rest = {call_receive, fd, flags, message};
+	if (message->msg_control != NULL || !is_stream(fd))
+		return done;
+	if (!(flags & MSG_PEEK))
+		return move_rest(&rest, message->msg_iov, message->msg_iovlen, done);
+	int saved = errno;
+	ssize_t all = call_receive(&rest, message->msg_iov, message->msg_iovlen);
+	errno = saved;
+	return all > done ? all : done;
+}
+
+ssize_t shim_read_rest(int fd, const struct iovec *vectors, size_t count, ssize_t done)
+{
+	struct stat status;
+	int saved = errno;
+	bool endless = fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && major(status.st_rdev) == MEMORY_DEVICES;
+	errno = saved;
+	return endless ? move_rest(&(struct rest){call_read, fd, 0, NULL}, vectors, count, done) : done;
+}
+
+SHIM_EXPORT ssize_t readv(int fd, const struct iovec *vectors, int count)
+{
+	unsigned stops = rt_local.stops;
+	ssize_t done = SHIM_NEXT(readv)(fd, vectors, count);
+	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
+		done = shim_read_rest(fd, vectors, (size_t)count, done);
+	return done;
+}
+
+SHIM_EXPORT ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
+{
+	unsigned stops = rt_local.stops;
+	ssize_t done = SHIM_NEXT(getrandom)(buffer, length, flags), more;
+	while (shim_cut_short(done, length, stops)) {
+		stops = rt_local.stops;
+		more = SHIM_NEXT(getrandom)((char *)buffer + done, length - (size_t)done, flags);
+		if (more <= 0)
+			break;
+		done += more;
+	}
+	return done;
+}
+
+/* The last of the messages may have gone in part. */
+static bool send_last(int fd, struct mmsghdr *last, int flags, unsigned stops)
+{
+	size_t wanted = shim_vector_length(last->msg_hdr.msg_iov, last->msg_hdr.msg_iovlen);
+	if (shim_cut_short(last->msg_len, wanted, stops))
+		last->msg_len = (unsigned)shim_send_rest(fd, &last->msg_hdr, flags, last->msg_len);
+	return last->msg_len == wanted;
+}
+
+SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+	unsigned stops = rt_local.stops;
+	int done = SHIM_NEXT(sendmmsg)(fd, messages, count, flags), more = done, saved = errno;
+	while (more > 0 && (unsigned)done <= count && rt_local.stops != stops &&
+	       send_last(fd, &messages[done - 1], flags, stops) && (unsigned)done < count) {
+		stops = rt_local.stops;
+		more = SHIM_NEXT(sendmmsg)(fd, messages + done, count - (unsigned)done, flags);
+		done += more > 0 ? more : 0;
+	}
+	if (done >= 0)
+		errno = saved;
+	return done;
+}
+
+/* The kernel writes the time that is left, and keeps what has ended the call as the socket's error, a signal too. */
+SHIM_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	unsigned stops = rt_local.stops;
+	int done = SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout), more = done, saved = errno;
+	while (more > 0 && (unsigned)done < count && rt_local.stops != stops && !(flags & MSG_WAITFORONE)) {
+		stops = rt_local.stops;
+		do
+			more = SHIM_NEXT(recvmmsg)(fd, messages + done, count - (unsigned)done, flags, timeout);
+		while (more < 0 && errno == KERNEL_RESTART);
+		done += more > 0 ? more : 0;
+	}
+	if (done >= 0)
+		errno = saved;
+	return done;
+}
