@@ -16,6 +16,7 @@
 
 #include "files/undo.h"
 #include "shim/files/rest.h"
+#include "shim/files/timeout.h"
 #include "shim/next.h"
 
 /* Opens a section for the rest of the scope. */
@@ -35,7 +36,8 @@ SHIM_EXPORT ssize_t write(int fd, const void *buffer, size_t length)
 {
 	BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = RT_UNDO_HERE, .length = length);
 	unsigned stops = rt_local.stops;
-	ssize_t done = SHIM_NEXT(write)(fd, buffer, length);
+	ssize_t done;
+	SHIM_SENDING(done, 0, SYS_write, fd, SHIM_NEXT(write)(fd, buffer, length));
 	if (shim_cut_short(done, length, stops))
 		done = shim_write_rest(fd, &(const struct iovec){(void *)buffer, length}, 1, done);
 	return done;
@@ -45,7 +47,8 @@ SHIM_EXPORT ssize_t writev(int fd, const struct iovec *vectors, int count)
 {
 	BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = RT_UNDO_HERE, .length = vector_length(vectors, count));
 	unsigned stops = rt_local.stops;
-	ssize_t done = SHIM_NEXT(writev)(fd, vectors, count);
+	ssize_t done;
+	SHIM_SENDING(done, 0, SYS_writev, fd, SHIM_NEXT(writev)(fd, vectors, count));
 	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
 		done = shim_write_rest(fd, vectors, (size_t)count, done);
 	return done;
@@ -84,18 +87,19 @@ PWRITEV(pwritev64)
 PWRITEV2(pwritev2)
 PWRITEV2(pwritev64v2)
 
-#define SENDFILE(name)                                                                     \
-	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)           \
-	{                                                                                  \
-		BEFORE(RT_UNDO_WRITE, .fd = to, .offset = RT_UNDO_HERE, .length = length); \
-		unsigned stops = rt_local.stops;                                           \
-		ssize_t done = SHIM_NEXT(name)(to, from, offset, length), more = done;     \
-		while (more > 0 && shim_cut_short(done, length, stops)) {                  \
-			stops = rt_local.stops;                                            \
-			more = SHIM_NEXT(name)(to, from, offset, length - (size_t)done);   \
-			done += more > 0 ? more : 0;                                       \
-		}                                                                          \
-		return done;                                                               \
+#define SENDFILE(name)                                                                                            \
+	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)                                  \
+	{                                                                                                         \
+		BEFORE(RT_UNDO_WRITE, .fd = to, .offset = RT_UNDO_HERE, .length = length);                        \
+		unsigned stops = rt_local.stops;                                                                  \
+		ssize_t done, more;                                                                               \
+		SHIM_SENDING(done, 0, SYS_sendfile, to, SHIM_NEXT(name)(to, from, offset, length));               \
+		for (more = done; more > 0 && shim_cut_short(done, length, stops); done += more > 0 ? more : 0) { \
+			stops = rt_local.stops;                                                                   \
+			SHIM_SENDING(more, 0, SYS_sendfile, to,                                                   \
+				     SHIM_NEXT(name)(to, from, offset, length - (size_t)done));                   \
+		}                                                                                                 \
+		return done;                                                                                      \
 	}
 
 SENDFILE(sendfile)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "shim/files/rest.h"
+#include "shim/files/timeout.h"
 #include "shim/next.h"
 
 #define MEMORY_DEVICES 1   /* the major number of /dev/zero, /dev/urandom and the like */
@@ -22,7 +23,9 @@ struct rest {
 
 static ssize_t call_write(const struct rest *rest, const struct iovec *vectors, size_t count)
 {
-	return SHIM_NEXT(writev)(rest->fd, vectors, (int)count);
+	ssize_t result;
+	SHIM_SENDING(result, 0, SYS_writev, rest->fd, SHIM_NEXT(writev)(rest->fd, vectors, (int)count));
+	return result;
 }
 
 static ssize_t call_read(const struct rest *rest, const struct iovec *vectors, size_t count)
@@ -38,13 +41,17 @@ static ssize_t call_send(const struct rest *rest, const struct iovec *vectors, s
 	message.msg_iovlen = count;
 	message.msg_control = NULL;
 	message.msg_controllen = 0;
-	return SHIM_NEXT(sendmsg)(rest->fd, &message, rest->flags);
+	ssize_t result;
+	SHIM_SENDING(result, rest->flags, SYS_sendmsg, rest->fd, SHIM_NEXT(sendmsg)(rest->fd, &message, rest->flags));
+	return result;
 }
 
 static ssize_t call_receive(const struct rest *rest, const struct iovec *vectors, size_t count)
 {
 	struct msghdr message = {.msg_iov = (struct iovec *)vectors, .msg_iovlen = count};
-	return SHIM_NEXT(recvmsg)(rest->fd, &message, rest->flags);
+	ssize_t result;
+	SHIM_RECEIVING(result, rest->flags, SYS_recvmsg, rest->fd, SHIM_NEXT(recvmsg)(rest->fd, &message, rest->flags));
+	return result;
 }
 
 /* Vector by vector where one is in part done, else all that are left at once. */
@@ -71,8 +78,6 @@ static ssize_t move_rest(const struct rest *rest, const struct iovec *vectors, s
 		unsigned stops = rt_local.stops;
 		ssize_t more = call_after(rest, vectors, count, (size_t)done, &asked);
 		bool stopped = rt_local.stops != stops;
-		if (more < 0 && errno == EINTR && stopped)
-			continue;
 		if (more <= 0)
 			break;
 		done += more;
@@ -131,7 +136,8 @@ ssize_t shim_read_rest(int fd, const struct iovec *vectors, size_t count, ssize_
 SHIM_EXPORT ssize_t readv(int fd, const struct iovec *vectors, int count)
 {
 	unsigned stops = rt_local.stops;
-	ssize_t done = SHIM_NEXT(readv)(fd, vectors, count);
+	ssize_t done;
+	SHIM_RECEIVING(done, 0, SYS_readv, fd, SHIM_NEXT(readv)(fd, vectors, count));
 	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
 		done = shim_read_rest(fd, vectors, (size_t)count, done);
 	return done;
@@ -163,11 +169,15 @@ static bool send_last(int fd, struct mmsghdr *last, int flags, unsigned stops)
 SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
 	unsigned stops = rt_local.stops;
-	int done = SHIM_NEXT(sendmmsg)(fd, messages, count, flags), more = done, saved = errno;
+	int done, more, saved;
+	SHIM_SENDING(done, flags, SYS_sendmmsg, fd, SHIM_NEXT(sendmmsg)(fd, messages, count, flags));
+	more = done;
+	saved = errno;
 	while (more > 0 && (unsigned)done <= count && rt_local.stops != stops &&
 	       send_last(fd, &messages[done - 1], flags, stops) && (unsigned)done < count) {
 		stops = rt_local.stops;
-		more = SHIM_NEXT(sendmmsg)(fd, messages + done, count - (unsigned)done, flags);
+		SHIM_SENDING(more, flags, SYS_sendmmsg, fd,
+			     SHIM_NEXT(sendmmsg)(fd, messages + done, count - (unsigned)done, flags));
 		done += more > 0 ? more : 0;
 	}
 	if (done >= 0)
@@ -179,11 +189,16 @@ SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, i
 SHIM_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
 	unsigned stops = rt_local.stops;
-	int done = SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout), more = done, saved = errno;
+	int done, more, saved;
+	SHIM_RECEIVING(done, flags, SYS_recvmmsg, fd, SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout));
+	more = done;
+	saved = errno;
 	while (more > 0 && (unsigned)done < count && rt_local.stops != stops && !(flags & MSG_WAITFORONE)) {
 		stops = rt_local.stops;
 		do
-			more = SHIM_NEXT(recvmmsg)(fd, messages + done, count - (unsigned)done, flags, timeout);
+			SHIM_RECEIVING(
+				more, flags, SYS_recvmmsg, fd,
+				SHIM_NEXT(recvmmsg)(fd, messages + done, count - (unsigned)done, flags, timeout));
 		while (more < 0 && errno == KERNEL_RESTART);
 		done += more > 0 ? more : 0;
 	}

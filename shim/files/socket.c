@@ -1,7 +1,5 @@
 /*
- * Sockets: names of unix sockets, options, and calls that wait for as long as SO_RCVTIMEO or SO_SNDTIMEO says. The kernel
- * never restarts those after a signal. When it was our signal alone that interrupted one, the wrapper
- * waits for what is left and makes the call again. A program that never sets a timeout pays nothing.
+ * Sockets: names of unix sockets, options, and calls that wait (timeout.h) or give a part (rest.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,15 +17,15 @@
 #include "descriptor/descriptor.h"
 #include "files/undo.h"
 #include "shim/files/rest.h"
+#include "shim/files/timeout.h"
 #include "shim/next.h"
 #include "threads/thread.h"
 #include "threads/wait.h"
 
 #define NS_PER_S 1000000000L
 #define NS_PER_MS 1000000L
-#define SCOPED_WAIT struct rt_wait __attribute__((cleanup(rt_wait_end)))
 
-static bool timeouts_set; /* atomic, never cleared: setsockopt() has been called for one */
+bool shim_timeouts_set;
 
 static bool joins_group(int level, int option)
 {
@@ -45,7 +43,7 @@ static bool joins_group(int level, int option)
 SHIM_EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
 	if (level == SOL_SOCKET && (option == SO_RCVTIMEO || option == SO_SNDTIMEO))
-		__atomic_store_n(&timeouts_set, true, __ATOMIC_RELEASE);
+		__atomic_store_n(&shim_timeouts_set, true, __ATOMIC_RELEASE);
 	rt_descriptors_option_begins(fd);
 	int result = SHIM_NEXT(setsockopt)(fd, level, option, value, length);
 	if (result == 0 && joins_group(level, option))
@@ -80,14 +78,7 @@ SHIM_EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
 	return result;
 }
 
-/* Whether the call may have a timeout at all; false for all calls of most programs. */
-static inline bool may_time_out(int flags)
-{
-	return __builtin_expect(__atomic_load_n(&timeouts_set, __ATOMIC_RELAXED), 0) && !(flags & MSG_DONTWAIT) &&
-	       rt_root.engine != NULL;
-}
-
-static void begin_timeout(struct rt_wait *wait, long number, int fd, int option)
+void shim_begin_timeout(struct rt_wait *wait, long number, int fd, int option)
 {
 	struct timeval timeout = {0};
 	socklen_t length = sizeof(timeout);
@@ -102,8 +93,7 @@ static void begin_timeout(struct rt_wait *wait, long number, int fd, int option)
 	rt_wait_begin(wait);
 }
 
-/* After a call that has failed: true when it is to be made again. Else errno says what it ends with. */
-static bool wait_again(struct rt_wait *wait, int fd, short events)
+bool shim_wait_again(struct rt_wait *wait, int fd, short events)
 {
 	if (errno != EINTR || !wait->interrupted)
 		return false;
@@ -115,16 +105,6 @@ static bool wait_again(struct rt_wait *wait, int fd, short events)
 		errno = wait->number == SYS_connect ? EINPROGRESS : EAGAIN;
 	return ready > 0;
 }
-
-/* Makes `call` until it ends by something else than our signal; `ssize_t result` is what it gave. */
-#define WITH_TIMEOUT(number, fd, option, events, call)               \
-	do {                                                         \
-		SCOPED_WAIT wait;                                    \
-		begin_timeout(&wait, number, fd, option);            \
-		do                                                   \
-			result = (call);                             \
-		while (result < 0 && wait_again(&wait, fd, events)); \
-	} while (0)
 
 /* What is received in part, where all was asked for. */
 static ssize_t receive_rest(int fd, void *buffer, size_t length, int flags, ssize_t done, unsigned stops)
@@ -139,10 +119,7 @@ SHIM_EXPORT ssize_t recv(int fd, void *buffer, size_t length, int flags)
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(flags))
-		WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recv)(fd, buffer, length, flags));
-	else
-		result = SHIM_NEXT(recv)(fd, buffer, length, flags);
+	SHIM_RECEIVING(result, flags, SYS_recvfrom, fd, SHIM_NEXT(recv)(fd, buffer, length, flags));
 	return receive_rest(fd, buffer, length, flags, result, stops);
 }
 
@@ -151,11 +128,8 @@ SHIM_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t length, int flags, str
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(flags))
-		WITH_TIMEOUT(SYS_recvfrom, fd, SO_RCVTIMEO, POLLIN,
-			     SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length));
-	else
-		result = SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length);
+	SHIM_RECEIVING(result, flags, SYS_recvfrom, fd,
+		       SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length));
 	return receive_rest(fd, buffer, length, flags, result, stops);
 }
 
@@ -181,10 +155,7 @@ SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(flags))
-		WITH_TIMEOUT(SYS_recvmsg, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(recvmsg)(fd, message, flags));
-	else
-		result = SHIM_NEXT(recvmsg)(fd, message, flags);
+	SHIM_RECEIVING(result, flags, SYS_recvmsg, fd, SHIM_NEXT(recvmsg)(fd, message, flags));
 	if ((flags & MSG_WAITALL) && result > 0 &&
 	    shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
 		result = shim_receive_rest(fd, message, flags, result);
@@ -203,10 +174,7 @@ SHIM_EXPORT ssize_t read(int fd, void *buffer, size_t length)
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(0))
-		WITH_TIMEOUT(SYS_read, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(read)(fd, buffer, length));
-	else
-		result = SHIM_NEXT(read)(fd, buffer, length);
+	SHIM_RECEIVING(result, 0, SYS_read, fd, SHIM_NEXT(read)(fd, buffer, length));
 	if (shim_cut_short(result, length, stops))
 		result = shim_read_rest(fd, &(const struct iovec){buffer, length}, 1, result);
 	return note_read(fd, result);
@@ -229,10 +197,7 @@ SHIM_EXPORT ssize_t send(int fd, const void *bytes, size_t length, int flags)
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(flags))
-		WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(send)(fd, bytes, length, flags));
-	else
-		result = SHIM_NEXT(send)(fd, bytes, length, flags);
+	SHIM_SENDING(result, flags, SYS_sendto, fd, SHIM_NEXT(send)(fd, bytes, length, flags));
 	return send_rest(fd, bytes, length, flags, result, stops);
 }
 
@@ -242,11 +207,8 @@ SHIM_EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags, 
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(flags))
-		WITH_TIMEOUT(SYS_sendto, fd, SO_SNDTIMEO, POLLOUT,
-			     SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length));
-	else
-		result = SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length);
+	SHIM_SENDING(result, flags, SYS_sendto, fd,
+		     SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length));
 	return send_rest(fd, bytes, length, flags, result, stops);
 }
 
@@ -254,10 +216,7 @@ SHIM_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	unsigned stops = rt_local.stops;
 	ssize_t result;
-	if (may_time_out(flags))
-		WITH_TIMEOUT(SYS_sendmsg, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(sendmsg)(fd, message, flags));
-	else
-		result = SHIM_NEXT(sendmsg)(fd, message, flags);
+	SHIM_SENDING(result, flags, SYS_sendmsg, fd, SHIM_NEXT(sendmsg)(fd, message, flags));
 	if (result > 0 && shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
 		result = shim_send_rest(fd, message, flags, result);
 	return result;
@@ -266,26 +225,20 @@ SHIM_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 SHIM_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
 {
 	int result;
-	if (!may_time_out(0))
-		return SHIM_NEXT(accept)(fd, address, length);
-	WITH_TIMEOUT(SYS_accept, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(accept)(fd, address, length));
+	SHIM_RECEIVING(result, 0, SYS_accept, fd, SHIM_NEXT(accept)(fd, address, length));
 	return result;
 }
 
 SHIM_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
 	int result;
-	if (!may_time_out(0))
-		return SHIM_NEXT(accept4)(fd, address, length, flags);
-	WITH_TIMEOUT(SYS_accept4, fd, SO_RCVTIMEO, POLLIN, SHIM_NEXT(accept4)(fd, address, length, flags));
+	SHIM_RECEIVING(result, 0, SYS_accept4, fd, SHIM_NEXT(accept4)(fd, address, length, flags));
 	return result;
 }
 
 SHIM_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
 	int result;
-	if (!may_time_out(0))
-		return SHIM_NEXT(connect)(fd, address, length);
-	WITH_TIMEOUT(SYS_connect, fd, SO_SNDTIMEO, POLLOUT, SHIM_NEXT(connect)(fd, address, length));
+	SHIM_SENDING(result, 0, SYS_connect, fd, SHIM_NEXT(connect)(fd, address, length));
 	return result;
 }

@@ -4,10 +4,12 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 
 #include "victim.h"
 
 #define TIMEOUT_MS 400
+#define WAITERS 10
 
 static long rounds;
 static int pair[2], full[2], listener, busy;
@@ -28,11 +30,32 @@ static void check_due(int64_t started)
 	CHECK(now_ns() - started >= (TIMEOUT_MS - 5) * MILLISECOND);
 }
 
+enum way { SEND, WRITE, WRITEV, SENDMMSG };
+
+/* A restored queue may have room for a little more. */
+static void wait_full(int fd, enum way way, int64_t *started)
+{
+	char bytes[100] = {0};
+	struct iovec vector = {bytes, sizeof(bytes)};
+	struct mmsghdr message = {.msg_hdr = {.msg_iov = &vector, .msg_iovlen = 1}};
+	ssize_t result;
+
+	do {
+		*started = now_ns();
+		result = way == SEND     ? send(fd, bytes, sizeof(bytes), 0)
+			 : way == WRITE  ? write(fd, bytes, sizeof(bytes))
+			 : way == WRITEV ? writev(fd, &vector, 1)
+					 : sendmmsg(fd, &message, 1, 0);
+	} while (result > 0);
+}
+
 static void *time_out(void *argument)
 {
 	int which = (int)(intptr_t)argument;
 	struct msghdr message = {0};
 	char bytes[100] = {0};
+	struct iovec vector = {bytes, sizeof(bytes)};
+	struct mmsghdr messages = {.msg_hdr = {.msg_iov = &vector, .msg_iovlen = 1}};
 	long i;
 
 	for (i = 0; i < rounds; i++) {
@@ -43,9 +66,12 @@ static void *time_out(void *argument)
 		case 1: CHECK_EQUAL(read(pair[0], bytes, sizeof(bytes)), -1); break;
 		case 2: CHECK_EQUAL(recvmsg(pair[0], &message, 0), -1); break;
 		case 3: CHECK_EQUAL(accept(listener, NULL, NULL), -1); break;
-		default: /* a restored queue may have room for a little more */
-			while (send(full[0], bytes, sizeof(bytes), 0) > 0)
-				started = now_ns();
+		case 4: CHECK_EQUAL(readv(pair[0], &vector, 1), -1); break;
+		case 5: CHECK_EQUAL(recvmmsg(pair[0], &messages, 1, 0, NULL), -1); break;
+		case 6: wait_full(full[0], WRITE, &started); break;
+		case 7: wait_full(full[0], WRITEV, &started); break;
+		case 8: wait_full(full[0], SENDMMSG, &started); break;
+		default: wait_full(full[0], SEND, &started);
 		}
 		check_due(started);
 	}
@@ -69,7 +95,7 @@ static void *receive(void *argument)
 
 int main(int argc, char **argv)
 {
-	pthread_t threads[6];
+	pthread_t threads[WAITERS + 1];
 	int ends[2], i;
 	char bytes[4096] = {0};
 
@@ -88,16 +114,16 @@ int main(int argc, char **argv)
 	set_timeout(listener, SO_RCVTIMEO, TIMEOUT_MS);
 	set_timeout(full[0], SO_SNDTIMEO, TIMEOUT_MS);
 	set_timeout(busy, SO_RCVTIMEO, 60000);
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < WAITERS; i++)
 		threads[i] = start_thread(time_out, (void *)(intptr_t)i);
-	threads[5] = start_thread(receive, NULL);
+	threads[WAITERS] = start_thread(receive, NULL);
 	for (i = 0; i < rounds; i++) {
 		uint64_t value = mix((uint64_t)i);
 
 		usleep(TIMEOUT_MS * 1000);
 		CHECK_EQUAL(send(ends[1], &value, sizeof(value), 0), (long)sizeof(value));
 	}
-	for (i = 0; i < 6; i++)
+	for (i = 0; i <= WAITERS; i++)
 		join_thread(threads[i]);
 	printf("%ld rounds: %llu\n", rounds, (unsigned long long)sum);
 	return 0;
