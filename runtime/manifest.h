@@ -72,7 +72,7 @@ struct manifest_process {
 	int32_t parent_death_signal;             /* prctl(PR_GET_PDEATHSIG) of the main thread */
 	uint32_t child_subreaper, no_huge_pages; /* prctl(PR_GET_CHILD_SUBREAPER), PR_GET_THP_DISABLE */
 	int32_t oom_score_adjustment;
-	int32_t zero;
+	uint32_t memory_barriers;       /* commands by which the process has registered, see membarrier(2) */
 	int32_t process_group, session; /* numbers; equal to `pid` for their leaders */
 	uint64_t pending; /* signals pending for the process, those apart that are MANIFEST_QUEUED_SIGNAL; bit
 			   * n - 1 is signal n */

@@ -95,4 +95,6 @@ struct procmap_query {
 /* rseq(2), Linux 4.18: the signature glibc registers with on x86. */
 #define RT_RSEQ_SIGNATURE 0x53053053U
 
+#define MEMBARRIER_GET_REGISTRATIONS (1 << 9) /* Linux 6.3 */
+
 #endif

@@ -1,5 +1,6 @@
 /* Capturing what the kernel keeps for the process and its threads: the manifest. In the stop. */
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ipc.h>
@@ -178,6 +179,26 @@ static int32_t read_oom_score_adjustment(const struct engine *engine)
 	return text[0] == '-' ? -value : value;
 }
 
+/* What the process has registered for. Before Linux 6.3 only the attempt tells, and of the global one not even that. */
+static uint32_t memory_barriers(void)
+{
+	static const struct {
+		int use, enter;
+	} commands[] = {
+		{MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED},
+		{MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE},
+		{MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ},
+	};
+	long known = rt_syscall(SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0);
+	if (known >= 0)
+		return (uint32_t)known;
+	uint32_t found = 0;
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (rt_syscall(SYS_membarrier, commands[i].use, 0, 0) == 0)
+			found |= (uint32_t)commands[i].enter;
+	return found;
+}
+
 static void write_process(struct engine *engine, struct manifest_writer *writer)
 {
 	struct manifest_process process = engine->facts->process;
@@ -198,6 +219,7 @@ static void write_process(struct engine *engine, struct manifest_writer *writer)
 	process.personality = (uint32_t)rt_syscall(SYS_personality, 0xffffffff);
 	rt_syscall(SYS_prctl, PR_GET_CHILD_SUBREAPER, &process.child_subreaper, 0, 0, 0);
 	process.no_huge_pages = rt_syscall(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1;
+	process.memory_barriers = memory_barriers();
 	process.oom_score_adjustment = read_oom_score_adjustment(engine);
 	process.pending = numbers_only(engine, engine->process_pending);
 	process.brk = (uint64_t)rt_syscall(SYS_brk, 0);

@@ -185,21 +185,24 @@ SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, i
 	return done;
 }
 
-/* The kernel writes the time that is left, and keeps what has ended the call as the socket's error, a signal too. */
+/* The kernel keeps what has ended the call as the socket's error, a signal too. */
+static int receive_more(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	int more;
+	do
+		SHIM_RECEIVING(more, flags, SYS_recvmmsg, fd, SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout));
+	while (more < 0 && errno == KERNEL_RESTART);
+	return more;
+}
+
+/* The kernel writes the time that is left. */
 SHIM_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
 	unsigned stops = rt_local.stops;
-	int done, more, saved;
-	SHIM_RECEIVING(done, flags, SYS_recvmmsg, fd, SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout));
-	more = done;
-	saved = errno;
+	int done = receive_more(fd, messages, count, flags, timeout), more = done, saved = errno;
 	while (more > 0 && (unsigned)done < count && rt_local.stops != stops && !(flags & MSG_WAITFORONE)) {
 		stops = rt_local.stops;
-		do
-			SHIM_RECEIVING(
-				more, flags, SYS_recvmmsg, fd,
-				SHIM_NEXT(recvmmsg)(fd, messages + done, count - (unsigned)done, flags, timeout));
-		while (more < 0 && errno == KERNEL_RESTART);
+		more = receive_more(fd, messages + done, count - (unsigned)done, flags, timeout);
 		done += more > 0 ? more : 0;
 	}
 	if (done >= 0)

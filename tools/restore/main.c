@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -116,12 +117,18 @@ static void check_other_files(void)
 	}
 }
 
+#define REGISTRATIONS                                                                           \
+	(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED | \
+	 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ)
+
 /* What does not change when the memory does. */
 static void take_settings(const struct manifest_process *process)
 {
 	char text[16];
 	prctl(PR_SET_CHILD_SUBREAPER, process->child_subreaper != 0, 0, 0, 0);
 	prctl(PR_SET_THP_DISABLE, process->no_huge_pages != 0, 0, 0, 0);
+	for (uint32_t left = process->memory_barriers & REGISTRATIONS; left != 0; left &= left - 1)
+		syscall(SYS_membarrier, left & -left, 0, 0);
 	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return;
