@@ -236,9 +236,12 @@ SHIM_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int
 	return result;
 }
 
+/* The runtime asks anew where the socket is on its way to, as it does after a change of options. */
 SHIM_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
 	int result;
+	rt_descriptors_option_begins(fd);
+	rt_descriptors_option_ends(fd);
 	SHIM_SENDING(result, 0, SYS_connect, fd, SHIM_NEXT(connect)(fd, address, length));
 	return result;
 }
