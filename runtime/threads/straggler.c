@@ -281,7 +281,7 @@ static void stop_in_handler(ucontext_t *context)
 		else
 			wait->left_ns = wait->deadline_ns - now;
 	}
-	/* A call that has given less than it was to: see shim/files/rest.h. */
+	/* A call may have given less than it was to: then its wrapper asks for the rest. */
 	if (context->uc_mcontext.gregs[REG_RAX] > 0 && !runs_handler(deliverable_signals(context), false))
 		rt_local.stops++;
 	if (restored && end_connected(context->uc_mcontext.gregs, number))

@@ -1,5 +1,5 @@
 /*
- * The rest of calls that a stop has cut short (rest.h), and those calls that nothing else is to be known of.
+ * The rest of calls that a stop has cut short (rest.h), and getrandom(), of which there is nothing else to know.
  */
 #include <errno.h>
 #include <sys/random.h>
@@ -11,8 +11,7 @@
 #include "shim/files/timeout.h"
 #include "shim/next.h"
 
-#define MEMORY_DEVICES 1   /* the major number of /dev/zero, /dev/urandom and the like */
-#define KERNEL_RESTART 512 /* ERESTARTSYS */
+#define MEMORY_DEVICES 1 /* the major number of /dev/zero, /dev/urandom and the like */
 
 /* What asks again: the call on other vectors. */
 struct rest {
@@ -109,19 +108,12 @@ static bool is_stream(int fd)
 	return stream;
 }
 
-/* Not with what else a message may carry, which is for its bytes alone. To look at what is there is to see it from its
- * beginning. */
+/* Not with what else a message may carry, which is for its bytes alone, and not what is only looked at. */
 ssize_t shim_receive_rest(int fd, const struct msghdr *message, int flags, ssize_t done)
 {
-	const struct rest rest = {call_receive, fd, flags, message};
-	if (message->msg_control != NULL || !is_stream(fd))
+	if (message->msg_control != NULL || (flags & MSG_PEEK) || !is_stream(fd))
 		return done;
-	if (!(flags & MSG_PEEK))
-		return move_rest(&rest, message->msg_iov, message->msg_iovlen, done);
-	int saved = errno;
-	ssize_t all = call_receive(&rest, message->msg_iov, message->msg_iovlen);
-	errno = saved;
-	return all > done ? all : done;
+	return move_rest(&(struct rest){call_receive, fd, flags, message}, message->msg_iov, message->msg_iovlen, done);
 }
 
 ssize_t shim_read_rest(int fd, const struct iovec *vectors, size_t count, ssize_t done)
@@ -131,16 +123,6 @@ ssize_t shim_read_rest(int fd, const struct iovec *vectors, size_t count, ssize_
 	bool endless = fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && major(status.st_rdev) == MEMORY_DEVICES;
 	errno = saved;
 	return endless ? move_rest(&(struct rest){call_read, fd, 0, NULL}, vectors, count, done) : done;
-}
-
-SHIM_EXPORT ssize_t readv(int fd, const struct iovec *vectors, int count)
-{
-	unsigned stops = rt_local.stops;
-	ssize_t done;
-	SHIM_RECEIVING(done, 0, SYS_readv, fd, SHIM_NEXT(readv)(fd, vectors, count));
-	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
-		done = shim_read_rest(fd, vectors, (size_t)count, done);
-	return done;
 }
 
 SHIM_EXPORT ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
@@ -154,58 +136,5 @@ SHIM_EXPORT ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
 			break;
 		done += more;
 	}
-	return done;
-}
-
-/* The last of the messages may have gone in part. */
-static bool send_last(int fd, struct mmsghdr *last, int flags, unsigned stops)
-{
-	size_t wanted = shim_vector_length(last->msg_hdr.msg_iov, last->msg_hdr.msg_iovlen);
-	if (shim_cut_short(last->msg_len, wanted, stops))
-		last->msg_len = (unsigned)shim_send_rest(fd, &last->msg_hdr, flags, last->msg_len);
-	return last->msg_len == wanted;
-}
-
-SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
-{
-	unsigned stops = rt_local.stops;
-	int done, more, saved;
-	SHIM_SENDING(done, flags, SYS_sendmmsg, fd, SHIM_NEXT(sendmmsg)(fd, messages, count, flags));
-	more = done;
-	saved = errno;
-	while (more > 0 && (unsigned)done <= count && rt_local.stops != stops &&
-	       send_last(fd, &messages[done - 1], flags, stops) && (unsigned)done < count) {
-		stops = rt_local.stops;
-		SHIM_SENDING(more, flags, SYS_sendmmsg, fd,
-			     SHIM_NEXT(sendmmsg)(fd, messages + done, count - (unsigned)done, flags));
-		done += more > 0 ? more : 0;
-	}
-	if (done >= 0)
-		errno = saved;
-	return done;
-}
-
-/* The kernel keeps what has ended the call as the socket's error, a signal too. */
-static int receive_more(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
-{
-	int more;
-	do
-		SHIM_RECEIVING(more, flags, SYS_recvmmsg, fd, SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout));
-	while (more < 0 && errno == KERNEL_RESTART);
-	return more;
-}
-
-/* The kernel writes the time that is left. */
-SHIM_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
-{
-	unsigned stops = rt_local.stops;
-	int done = receive_more(fd, messages, count, flags, timeout), more = done, saved = errno;
-	while (more > 0 && (unsigned)done < count && rt_local.stops != stops && !(flags & MSG_WAITFORONE)) {
-		stops = rt_local.stops;
-		more = receive_more(fd, messages + done, count - (unsigned)done, flags, timeout);
-		done += more > 0 ? more : 0;
-	}
-	if (done >= 0)
-		errno = saved;
 	return done;
 }

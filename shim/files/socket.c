@@ -24,6 +24,7 @@
 
 #define NS_PER_S 1000000000L
 #define NS_PER_MS 1000000L
+#define KERNEL_RESTART 512 /* ERESTARTSYS */
 
 bool shim_timeouts_set;
 
@@ -162,6 +163,31 @@ SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 	return result;
 }
 
+/* The kernel keeps what has ended the call as the socket's error, a signal too. */
+static int receive_more(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	int more;
+	do
+		SHIM_RECEIVING(more, flags, SYS_recvmmsg, fd, SHIM_NEXT(recvmmsg)(fd, messages, count, flags, timeout));
+	while (more < 0 && errno == KERNEL_RESTART);
+	return more;
+}
+
+/* The kernel writes the time that is left. */
+SHIM_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+	unsigned stops = rt_local.stops;
+	int done = receive_more(fd, messages, count, flags, timeout), more = done, saved = errno;
+	while (more > 0 && (unsigned)done < count && rt_local.stops != stops && !(flags & MSG_WAITFORONE)) {
+		stops = rt_local.stops;
+		more = receive_more(fd, messages + done, count - (unsigned)done, flags, timeout);
+		done += more > 0 ? more : 0;
+	}
+	if (done >= 0)
+		errno = saved;
+	return done;
+}
+
 /* Eight bytes may be those of a timer. */
 static ssize_t note_read(int fd, ssize_t result)
 {
@@ -178,6 +204,16 @@ SHIM_EXPORT ssize_t read(int fd, void *buffer, size_t length)
 	if (shim_cut_short(result, length, stops))
 		result = shim_read_rest(fd, &(const struct iovec){buffer, length}, 1, result);
 	return note_read(fd, result);
+}
+
+SHIM_EXPORT ssize_t readv(int fd, const struct iovec *vectors, int count)
+{
+	unsigned stops = rt_local.stops;
+	ssize_t done;
+	SHIM_RECEIVING(done, 0, SYS_readv, fd, SHIM_NEXT(readv)(fd, vectors, count));
+	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
+		done = shim_read_rest(fd, vectors, (size_t)count, done);
+	return done;
 }
 
 SHIM_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t length, size_t size)
@@ -220,6 +256,34 @@ SHIM_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	if (result > 0 && shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
 		result = shim_send_rest(fd, message, flags, result);
 	return result;
+}
+
+/* The last of the messages may have gone in part. */
+static bool send_last(int fd, struct mmsghdr *last, int flags, unsigned stops)
+{
+	size_t wanted = shim_vector_length(last->msg_hdr.msg_iov, last->msg_hdr.msg_iovlen);
+	if (shim_cut_short(last->msg_len, wanted, stops))
+		last->msg_len = (unsigned)shim_send_rest(fd, &last->msg_hdr, flags, last->msg_len);
+	return last->msg_len == wanted;
+}
+
+SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+	unsigned stops = rt_local.stops;
+	int done, more, saved;
+	SHIM_SENDING(done, flags, SYS_sendmmsg, fd, SHIM_NEXT(sendmmsg)(fd, messages, count, flags));
+	more = done;
+	saved = errno;
+	while (more > 0 && (unsigned)done <= count && rt_local.stops != stops &&
+	       send_last(fd, &messages[done - 1], flags, stops) && (unsigned)done < count) {
+		stops = rt_local.stops;
+		SHIM_SENDING(more, flags, SYS_sendmmsg, fd,
+			     SHIM_NEXT(sendmmsg)(fd, messages + done, count - (unsigned)done, flags));
+		done += more > 0 ? more : 0;
+	}
+	if (done >= 0)
+		errno = saved;
+	return done;
 }
 
 SHIM_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)

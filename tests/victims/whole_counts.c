@@ -1,7 +1,7 @@
 /* Calls that a signal may end with a part of what they were asked for, on blocking descriptors: a checkpoint must not, as
  * programs that have no handlers rightly ask for all and expect it. */
 #include <fcntl.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -53,6 +53,14 @@ static void split_messages(struct mmsghdr messages[PIECES], struct iovec pieces[
 		messages[i].msg_hdr = (struct msghdr){.msg_iov = &pieces[i], .msg_iovlen = 1};
 }
 
+static void check_lengths(const struct mmsghdr messages[PIECES], const struct iovec pieces[PIECES])
+{
+	int i;
+
+	for (i = 0; i < PIECES; i++)
+		CHECK_EQUAL(messages[i].msg_len, pieces[i].iov_len);
+}
+
 static ssize_t put(enum way way, int fd, char *bytes)
 {
 	struct iovec pieces[PIECES];
@@ -77,8 +85,7 @@ static ssize_t put(enum way way, int fd, char *bytes)
 	case SENDMMSG:
 		split_messages(messages, pieces, bytes);
 		CHECK_EQUAL(sendmmsg(fd, messages, PIECES, MSG_NOSIGNAL), PIECES);
-		for (i = 0; i < PIECES; i++)
-			CHECK_EQUAL(messages[i].msg_len, pieces[i].iov_len);
+		check_lengths(messages, pieces);
 		return SIZE;
 	default: return write(fd, bytes, SIZE);
 	}
@@ -105,7 +112,6 @@ static void get(enum way way, int fd, char *bytes, long round)
 	struct msghdr message = {.msg_iov = pieces, .msg_iovlen = PIECES};
 	struct mmsghdr messages[PIECES];
 	ssize_t done = 0;
-	int i;
 
 	split(pieces, bytes);
 	if (way == RECV_ALL) {
@@ -115,8 +121,7 @@ static void get(enum way way, int fd, char *bytes, long round)
 	} else if (way == RECVMMSG) {
 		split_messages(messages, pieces, bytes);
 		CHECK_EQUAL(recvmmsg(fd, messages, PIECES, MSG_WAITALL, NULL), PIECES);
-		for (i = 0; i < PIECES; i++)
-			CHECK_EQUAL(messages[i].msg_len, pieces[i].iov_len);
+		check_lengths(messages, pieces);
 	} else {
 		while (done < SIZE) {
 			ssize_t length =
@@ -170,11 +175,10 @@ static void *device_reader(void *argument)
 
 static int make_file(void)
 {
-	char name[] = "/tmp/respct-victim-XXXXXX", *bytes = malloc(SIZE);
-	int fd = mkstemp(name);
+	char *bytes = malloc(SIZE);
+	int fd = memfd_create("pattern", MFD_CLOEXEC);
 
 	CHECK(fd >= 0);
-	CHECK_EQUAL(unlink(name), 0);
 	fill(bytes, 0);
 	CHECK_EQUAL(pwrite(fd, bytes, SIZE, 0), SIZE);
 	free(bytes);

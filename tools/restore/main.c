@@ -34,6 +34,11 @@
 #include "restore/restorer/build_plan.h"
 #include "track/track.h"
 
+/* What a process registers for by membarrier(2). */
+#define REGISTRATIONS                                                                           \
+	(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED | \
+	 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ)
+
 #define TEST_PROCESSOR "RESPCT_TEST_PROCESSOR_WITHOUT" /* pretends that this feature is missing */
 #define OWN_DESCRIPTORS 4096                           /* room for the tool's own, above the program's */
 
@@ -116,10 +121,6 @@ static void check_other_files(void)
 		close(fd);
 	}
 }
-
-#define REGISTRATIONS                                                                           \
-	(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED | \
-	 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ)
 
 /* What does not change when the memory does. */
 static void take_settings(const struct manifest_process *process)

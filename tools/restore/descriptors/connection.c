@@ -576,42 +576,44 @@ static bool is_waiting(const struct entry *entry)
 	return is_own_connection(entry) && (socket_of(entry)->flags & SOCKET_WAITING);
 }
 
-static void connect_waiting(struct restoration *restoration, struct entry *entry)
+/* Asks for the connection to the recorded peer. False: errno says why there is none. */
+static bool request(struct restoration *restoration, struct entry *entry)
 {
-	struct sockaddr_storage to = restore_peer_address(entry);
+	const struct sockaddr_storage to = restore_peer_address(entry);
 	socklen_t length = socket_of(entry)->peer_length;
 	bool done;
 	do
-		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0;
+		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0 || errno == EINPROGRESS;
 	while (!done && is_network(entry) && be_patient(restoration));
 	int error = errno;
 	if (is_network(entry))
 		forget_range(entry->temporary);
 	/* From any port: what matters is that it waits. */
 	if (!done && is_network(entry) && (error == EADDRINUSE || error == EADDRNOTAVAIL))
-		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0;
-	if (!done)
+		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0 || errno == EINPROGRESS;
+	errno = error;
+	return done;
+}
+
+static void connect_waiting(struct restoration *restoration, struct entry *entry)
+{
+	if (!request(restoration, entry))
 		restore_warn(restoration, "descriptor %d (socket) is no longer connected: %s", entry->record.number,
-			     strerror(error));
+			     strerror(errno));
 	if (socket_of(entry)->flags & SOCKET_WRITE_CLOSED)
 		shutdown(entry->temporary, SHUT_WR);
 	entry->filled = true;
 }
 
-/* Asks for a connection once more, without waiting for it. Whoever waits in connect() hears himself what comes of it. */
-static int ask_again(struct restoration *restoration, struct entry *entry)
+/* Does not wait for the answer. Whoever waits in connect() hears himself what comes of it. */
+static void request_again(struct restoration *restoration, struct entry *entry)
 {
-	const struct sockaddr_storage to = restore_peer_address(entry);
-	int fd = entry->temporary, flags = fcntl(fd, F_GETFL);
-	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	bool done =
-		connect(fd, (const struct sockaddr *)&to, socket_of(entry)->peer_length) == 0 || errno == EINPROGRESS;
-	fcntl(fd, F_SETFL, flags);
-	forget_range(fd);
-	if (done || !(entry->record.flags & O_NONBLOCK))
-		return 0;
-	close(fd);
-	return open_outside(restoration, entry);
+	int flags = fcntl(entry->temporary, F_GETFL);
+	fcntl(entry->temporary, F_SETFL, flags | O_NONBLOCK);
+	if (!request(restoration, entry) && (entry->record.flags & O_NONBLOCK))
+		restore_warn(restoration, "descriptor %d (socket) is no longer being connected: %s",
+			     entry->record.number, strerror(errno));
+	fcntl(entry->temporary, F_SETFL, flags);
 }
 
 /* The next in turn: the lowest place of those that are left. */
@@ -661,9 +663,8 @@ int restore_finish_sockets(struct restoration *restoration)
 		connect_waiting(restoration, entry);
 	for (size_t i = 0; i < restoration->count; i++) {
 		struct entry *entry = &restoration->entries[i];
-		if (is_own_connection(entry) && is_connecting(entry) && socket_of(entry)->peer_length > 0 &&
-		    ask_again(restoration, entry) < 0)
-			return -1;
+		if (is_own_connection(entry) && is_connecting(entry) && socket_of(entry)->peer_length > 0)
+			request_again(restoration, entry);
 	}
 	for (size_t i = 0; i < restoration->count; i++) {
 		const struct entry *entry = &restoration->entries[i];
