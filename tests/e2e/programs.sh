@@ -2,7 +2,7 @@
 # Real programs, as the distribution ships them, killed and restored: programs.sh NAME [arguments of crash.sh].
 #
 # One function for each: program_NAME() says what must be installed, makes its input and runs it. Input is made once for
-# each build, as the same bytes every time. A program works for some seconds undisturbed, and prints what depends on all
+# each build, as the same bytes every time. A program works for about a second undisturbed, and prints what depends on all
 # it did and on nothing else. Exit status: that of respct crash; 77 when the program is not installed.
 #
 # shellcheck disable=SC3013 # -nt is known to every sh of Debian
@@ -89,43 +89,43 @@ run()
 program_pigz()
 {
 	needs pigz openssl
-	input text 8
+	input text 4
 	run -- pigz -c -9 -p 3 "$input"
 }
 
 program_pbzip2()
 {
 	needs pbzip2 openssl
-	input text 16
+	input text 10
 	run -- pbzip2 -c -k -p3 -b2 -m100 "$input"
 }
 
 program_xz()
 {
 	needs xz-utils openssl
-	input text 4
+	input text 3
 	run -- xz -c -k -T2 -6 --block-size=512KiB "$input"
 }
 
 program_zstd()
 {
 	needs zstd openssl
-	input text 16
-	run -- zstd -q -c -T2 -11 "$input"
+	input text 6
+	run -- zstd -q -c -T2 -B1MiB -11 "$input"
 }
 
 program_openssl_enc()
 {
 	needs openssl
-	input bytes 64
-	run -- openssl enc -aes-256-cbc -pbkdf2 -iter 1500000 -pass pass:secret -S 0102030405060708 -a -in "$input"
+	input bytes 32
+	run -- openssl enc -aes-256-cbc -pbkdf2 -iter 1000000 -pass pass:secret -S 0102030405060708 -a -in "$input"
 }
 
 program_openssl_dgst()
 {
 	needs openssl
 	input bytes 64
-	run -- openssl dgst -sha3-512 "$input" "$input" "$input" "$input" "$input" "$input" "$input" "$input"
+	run -- openssl dgst -sha3-512 "$input" "$input" "$input"
 }
 
 # Key derivation: one long call in a library, no system calls.
@@ -133,13 +133,13 @@ program_openssl_kdf()
 {
 	needs openssl
 	run -- openssl kdf -keylen 64 -kdfopt digest:SHA512 -kdfopt pass:secret -kdfopt salt:salt \
-		-kdfopt iter:4000000 PBKDF2
+		-kdfopt iter:2000000 PBKDF2
 }
 
 program_gawk()
 {
 	needs gawk openssl
-	input text 6
+	input text 3
 	run -- gawk -f "$scripts/words.awk" "$input"
 }
 
@@ -258,17 +258,17 @@ stress()
 
 program_stress_vm()
 {
-	stress vm 100000 --vm-bytes 32m
+	stress vm 40000 --vm-bytes 32m
 }
 
 program_stress_mmap()
 {
-	stress mmap 40 --mmap-bytes 8m
+	stress mmap 15 --mmap-bytes 8m
 }
 
 program_stress_pthread()
 {
-	stress pthread 4000
+	stress pthread 3000
 }
 
 program_stress_timer()
@@ -278,7 +278,7 @@ program_stress_timer()
 
 program_stress_timerfd()
 {
-	stress timerfd 15000
+	stress timerfd 5000
 }
 
 program_stress_sigsegv()
@@ -304,18 +304,18 @@ sqlite()
 
 program_sqlite()
 {
-	sqlite DELETE 10000
+	sqlite DELETE 5000
 }
 
 program_sqlite_persist()
 {
-	sqlite PERSIST 12000
+	sqlite PERSIST 5000
 }
 
 # A log that is written ahead, and an index of it in memory that is shared through a file.
 program_sqlite_wal()
 {
-	sqlite WAL 16000
+	sqlite WAL 8000
 }
 
 # ---- servers; the client in programs/ checks all they hold and stops them ----

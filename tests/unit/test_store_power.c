@@ -216,10 +216,10 @@ static void live_and_crash(enum store_durability durability, unsigned epochs)
 
 Test(store_power, loss_of_power, .timeout = 300)
 {
-	live_and_crash(STORE_DURABILITY_POWER, 100);
+	live_and_crash(STORE_DURABILITY_POWER, 40);
 }
 
 Test(store_power, death_of_the_process, .timeout = 300)
 {
-	live_and_crash(STORE_DURABILITY_PROCESS, 100);
+	live_and_crash(STORE_DURABILITY_PROCESS, 40);
 }

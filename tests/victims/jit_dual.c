@@ -49,7 +49,7 @@ static void map_buffer(struct buffer *buffer, bool keep_open)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 2200000), i;
+	long rounds = victim_work(argc, argv, 4400000), i;
 	uint64_t random = 6, sum = 0;
 
 	for (i = 0; i < BUFFERS; i++)

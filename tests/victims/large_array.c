@@ -29,7 +29,7 @@ static void *sweep(void *argument)
 
 int main(int argc, char **argv)
 {
-	rounds = victim_work(argc, argv, 210);
+	rounds = victim_work(argc, argv, 400);
 	heap = aligned_alloc(2 << 20, WORDS * sizeof(*heap));
 	CHECK(heap);
 	madvise(heap, WORDS * sizeof(*heap), MADV_HUGEPAGE);

@@ -169,7 +169,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 260000);
+	rounds = victim_work(argc, argv, 400000);
 	run_threads(THREADS, worker);
 	for (i = 0; i < SHARED_SLOTS; i++)
 		if (shared[i].bytes)

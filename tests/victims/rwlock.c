@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 {
 	int i;
 
-	rounds = victim_work(argc, argv, 280000);
+	rounds = victim_work(argc, argv, 560000);
 	init_locks();
 	run_threads(THREADS, worker);
 	for (i = 0; i < LOCKS; i++)

@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 		inside_connect(fd, AF_INET6, SOCK_STREAM, &mapped, sizeof(mapped), 0)->mapped = true;
 		close(fd6); /* the connection does not need it */
 	}
-	run_inside(victim_work(argc, argv, 16000000));
+	run_inside(victim_work(argc, argv, 40000000));
 	inside_unpark(&parked);
 	return 0;
 }

@@ -3,7 +3,7 @@
  * of work, finds inconsistencies itself (CHECK), and prints a result that depends on all it did
  * and on nothing else. It is run undisturbed and then killed and restored by `respct crash`.
  *
- * It has work for about half a second, in which all the kills come; more would only be waited for.
+ * It has work for about half a second; the suite asks for a part of that, in which all the kills come (tests/run-tests).
  *
  * argv[1] scales the work in percent. Exit status: 0, 1 when a check failed, 77 when it cannot
  * run on this machine.

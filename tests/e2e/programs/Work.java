@@ -7,7 +7,7 @@ import java.util.concurrent.Future;
 
 /** A pool of threads, garbage, exceptions, code that is compiled while it runs. */
 public class Work {
-	private static final int ROUNDS = 120, TASKS = 8, STEPS = 20000;
+	private static final int ROUNDS = 60, TASKS = 8, STEPS = 20000;
 	private static final ConcurrentHashMap<Long, String> words = new ConcurrentHashMap<>();
 
 	private static long mix(long z) {

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-NUMBERS, PATIENCE_S = 20000, 60
+NUMBERS, PATIENCE_S = 8000, 60
 PORT = int(sys.argv[1])
 
 # What the server must say when it has the first n numbers.
