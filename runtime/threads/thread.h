@@ -102,8 +102,9 @@ static inline void rt_restart_point(void)
 		rt_restart_point_slow();
 }
 
-/* Installs the handler of the straggler signal. 0 or -errno. */
-int rt_straggler_install(int signal);
+/* Installs the handler of the straggler signal, for the thread's alternate stack if it has one or the stack that it
+ * runs on. 0 or -errno. */
+int rt_straggler_install(int signal, bool on_alternate_stack);
 
 /* Interrupts a thread so that it parks in the handler. Checkpoint thread. 0 or -errno. */
 int rt_straggler_send(int tid);

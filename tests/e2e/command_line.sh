@@ -508,6 +508,39 @@ test_kill_restore_itself()
 	fi
 }
 
+is_gone_or_above()
+{
+	is_gone "$child" || epoch_above "$1"
+}
+
+# Go has no room for signals on its stacks, and blocks them, opens files and ends by raw system calls.
+test_go_program()
+{
+	command -v fzf >/dev/null || skip "fzf is not installed"
+	seq 1 600000 >numbers
+	fzf --filter 17 <numbers >expected
+	kills=0
+	while [ $kills -lt 10 ]; do
+		rm -rf "$store"
+		RESPCT_INTERVAL_MS=5 "$respct" run --store "$store" -- fzf --filter 17 <numbers >output 2>errors &
+		child=$!
+		epoch=0
+		while await 60 is_gone_or_above $((epoch + 2)) && [ -e "$store/pid" ]; do
+			kill -9 "$(cat "$store/pid")" 2>/dev/null
+			wait "$child"
+			status=$?
+			[ $status -eq 137 ] || break
+			kills=$((kills + 1))
+			epoch=$(value epoch)
+			RESPCT_INTERVAL_MS=5 "$restore" "$store" 2>restored-errors </dev/null &
+			child=$!
+		done
+		[ $status -eq 0 ] || fail "it ended with $status"
+		cmp output expected || fail "the output differs after $kills kills"
+		grep -q 'in Go' errors || fail 'the user is not told of Go'
+	done
+}
+
 # A killed process with much memory takes its time to go; restore waits for it.
 test_restored_at_once()
 {

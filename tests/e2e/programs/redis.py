@@ -16,7 +16,7 @@ import time
 
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
 DEADLINE = time.monotonic() + int(sys.argv[3]) if len(sys.argv) > 3 else None
-BATCHES, KEYS, PATIENCE_S = 600 if DEADLINE is None else 100, 100, 60
+BATCHES, KEYS, PATIENCE_S = 300 if DEADLINE is None else 100, 100, 60
 
 
 def finished(batches):
