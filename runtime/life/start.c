@@ -1,10 +1,8 @@
 /* Starting and ending protection; see start.h. Ordinary code on the program's own threads. */
 #include "start.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <limits.h>
-#include <link.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,6 +20,7 @@
 #include "crash.h"
 #include "daemon.h"
 #include "environment.h"
+#include "go.h"
 #include "pause.h"
 #include "respct.h"
 #include "store/persist.h"
@@ -35,7 +34,6 @@
 /* Below glibc's own uses at the low end, and not the last one, which programs like to take. */
 #define DEFAULT_SIGNAL (SIGRTMAX - 3)
 #define GO_SIGNAL SIGRTMIN /* the only one from here to SIGRTMAX that Go's runtime never blocks or handles */
-#define GO_BUILD_ID_NOTE 4 /* ELF_NOTE_GOBUILDID_TAG of Go's linker */
 
 struct engine_options rt_options;
 int rt_finished;
@@ -95,48 +93,9 @@ static enum store_durability option_durability(void)
 	cannot_protect("RESPCT_DURABILITY=%s: neither \"process\" nor \"power\"", value);
 }
 
-static bool has_go_note(const uint8_t *notes, size_t length, size_t alignment)
-{
-	for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= length;) {
-		Elf64_Nhdr note;
-		memcpy(&note, notes + at, sizeof(note));
-		size_t name = at + sizeof(note);
-		if (note.n_type == GO_BUILD_ID_NOTE && note.n_namesz == 4 && name + 4 <= length &&
-		    memcmp(notes + name, "Go", 3) == 0)
-			return true;
-		size_t contents = name + ((size_t)note.n_namesz + alignment - 1) / alignment * alignment;
-		at = contents + ((size_t)note.n_descsz + alignment - 1) / alignment * alignment;
-	}
-	return false;
-}
-
-static int find_go(struct dl_phdr_info *object, size_t size, void *found)
-{
-	(void)size;
-	for (int i = 0; i < object->dlpi_phnum; i++) {
-		const Elf64_Phdr *segment = &object->dlpi_phdr[i];
-		const uint8_t *notes = (const uint8_t *)(object->dlpi_addr + segment->p_vaddr);
-		if (segment->p_type == PT_NOTE && has_go_note(notes, segment->p_memsz, segment->p_align == 8 ? 8 : 4))
-			*(bool *)found = true;
-	}
-	return 0;
-}
-
-/*
- * Whether the program, or a library it starts with, is in Go. Go's stacks have no room for a signal's frame: handlers
- * must run on the alternate stack, which each of its threads has (os/signal, "Non-Go programs that call Go code"). And
- * it keeps signals blocked in one of its threads, by raw system calls.
- */
-static bool has_go(void)
-{
-	bool found = false;
-	dl_iterate_phdr(find_go, &found);
-	return found;
-}
-
 static void read_options(void)
 {
-	rt_options.small_stacks = has_go();
+	rt_options.small_stacks = rt_has_go();
 	rt_options.interval_ns =
 		1000000 * option_number("RESPCT_INTERVAL_MS", DEFAULT_INTERVAL_MS, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
 	rt_options.durability = option_durability();
