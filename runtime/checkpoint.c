@@ -261,10 +261,12 @@ static void note_stuck(struct engine *engine)
 		       engine->unparked);
 }
 
-/* Once the last thread of a restored process has left the restorer, it goes. */
+/* Once the last thread of a restored process has left the restorer, or ended there, it goes. */
 static void drop_restorer(struct engine *engine)
 {
 	if (engine->restorer_dropped || __atomic_load_n(&rt_root.leaving_restorer, __ATOMIC_ACQUIRE) > 0)
+		return;
+	if (engine->main_is_ending && !rt_has_left_memory(engine, rt_root.pid))
 		return;
 	rt_sys_munmap((void *)RT_RESTORER_BASE, RT_RESTORER_END - RT_RESTORER_BASE);
 	engine->restorer_dropped = true;

@@ -148,6 +148,7 @@ struct engine {
 	bool told_shared_file;         /* said once that a file's contents are not rolled back */
 	bool told_mapping;             /* said once that a mapping cannot be restored */
 	bool epoch_open;               /* an epoch of the store has begun and is not committed */
+	bool main_is_ending;           /* since the restore, in the restorer: it had ended before */
 	bool restorer_dropped;         /* the restorer's memory is unmapped, or never was there */
 	size_t unsaved_file; /* index in the regions captured last, plus 1, of a file that rt_capture_shared_files()
 			      * found too large; 0: none */
@@ -207,6 +208,10 @@ int rt_quiesce(struct engine *engine);
 
 /* Whether all threads of the program have ended, so that only the checkpoint thread is left. */
 bool rt_program_has_ended(const struct engine *engine);
+
+/* Whether a listed thread has let go of its memory, so that it will execute nothing more. It may be asked while
+ * the program runs: no descriptor is opened for it, since the program could get the next number. */
+bool rt_has_left_memory(const struct engine *engine, int tid);
 
 /* Lets them go. */
 void rt_resume_threads(struct engine *engine);

@@ -107,5 +107,6 @@ int rt_resume(struct rt_resume *resume)
 	if ((result = rt_descriptors_lock_again(manifest, length)) < 0)
 		return result;
 	rt_descriptors_own_again(manifest, length);
+	engine->main_is_ending = resume->main_has_exited;
 	return protect_again(engine, &resume->problem);
 }

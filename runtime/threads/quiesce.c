@@ -144,9 +144,7 @@ static bool has_exited(const struct engine *engine, int tid)
 	return state == 'Z' || state == 'X';
 }
 
-/* Whether a listed thread has let go of its memory, so that it will execute nothing more. It is asked while
- * the program runs, so no descriptor may be opened for it: the program could get the next number. */
-static bool has_left_memory(const struct engine *engine, int tid)
+bool rt_has_left_memory(const struct engine *engine, int tid)
 {
 	char path[32], byte;
 	rt_format(path, sizeof(path), "%d/exe", tid);
@@ -221,7 +219,7 @@ static int press_threads(struct engine *engine, bool grace_over)
 		if (was_postponed(engine, thread))
 			continue;
 		if (thread->signalled_round == engine->round) {
-			if (thread->tid == rt_root.pid && has_left_memory(engine, thread->tid))
+			if (thread->tid == rt_root.pid && rt_has_left_memory(engine, thread->tid))
 				thread->exited = true;
 		} else if (grace_over || is_known_straggler(engine, thread)) {
 			thread->signalled_round = engine->round;
@@ -335,7 +333,7 @@ bool rt_program_has_ended(const struct engine *engine)
 	struct stat status;
 	/* "." and "..", the main thread, which the kernel keeps, and the checkpoint thread. */
 	return rt_sys_fstat(engine->task_dir, &status) == 0 && status.st_nlink == 4 &&
-	       has_left_memory(engine, rt_root.pid) && has_exited(engine, rt_root.pid);
+	       rt_has_left_memory(engine, rt_root.pid) && has_exited(engine, rt_root.pid);
 }
 
 int rt_quiesce(struct engine *engine)

@@ -33,6 +33,6 @@ int main(int argc, char **argv)
 	rounds = victim_work(argc, argv, 540000);
 	for (i = 0; i < THREADS; i++)
 		CHECK_EQUAL(pthread_detach(start_thread(worker, (void *)(intptr_t)i)), 0);
-	usleep(200000);
+	usleep(40000);
 	pthread_exit(NULL);
 }

@@ -251,6 +251,7 @@ static void plan_threads(const struct image *image, struct plan *plan, char *sta
 		thread->plan = plan;
 		thread->stack_top = (uint64_t)stacks + plan->thread_count * PLAN_THREAD_STACK;
 		plan->resume.thread_count += !record->exited;
+		plan->resume.main_has_exited |= record->exited != 0;
 	}
 }
 
