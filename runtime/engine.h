@@ -22,7 +22,7 @@ struct engine_options {
 	enum store_durability durability;
 	int signal;
 	enum rt_track_kind track; /* chosen: never RT_TRACK_ANY while protected */
-	bool small_stacks;        /* threads run on stacks without room for a signal's frame (Go) */
+	bool has_go;              /* the program has code in Go: life/go.h */
 	bool verify;              /* RESPCT_VERIFY: prove every checkpoint before its commit */
 	bool fresh;               /* overwrite a crashed run */
 	bool quiet;               /* no line at start */

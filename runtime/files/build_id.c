@@ -11,23 +11,32 @@
 #define MAX_SEGMENTS 64
 #define ALIGN4(x) (((x) + 3) & ~(size_t)3)
 
-bool rt_build_id_in_notes(const uint8_t *notes, size_t length, uint8_t id[REGION_BUILD_ID_SIZE])
+const uint8_t *rt_find_note(const uint8_t *notes, size_t length, uint32_t type, const char name[4], size_t *found)
 {
 	for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= length;) {
 		Elf64_Nhdr note;
 		memcpy(&note, notes + at, sizeof(note));
-		size_t name = at + sizeof(note), contents = name + ALIGN4((size_t)note.n_namesz);
+		size_t name_at = at + sizeof(note), contents = name_at + ALIGN4((size_t)note.n_namesz);
 		size_t end = contents + ALIGN4((size_t)note.n_descsz);
-		if (end > length || end <= at)
-			return false;
-		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(notes + name, "GNU", 4) == 0) {
-			if (note.n_descsz == REGION_BUILD_ID_SIZE)
-				memcpy(id, notes + contents, REGION_BUILD_ID_SIZE);
-			return note.n_descsz == REGION_BUILD_ID_SIZE;
+		if (contents + note.n_descsz > length || end <= at)
+			return NULL;
+		if (note.n_type == type && note.n_namesz == 4 && memcmp(notes + name_at, name, 4) == 0) {
+			*found = note.n_descsz;
+			return notes + contents;
 		}
 		at = end;
 	}
-	return false;
+	return NULL;
+}
+
+bool rt_build_id_in_notes(const uint8_t *notes, size_t length, uint8_t id[REGION_BUILD_ID_SIZE])
+{
+	size_t size;
+	const uint8_t *found = rt_find_note(notes, length, NT_GNU_BUILD_ID, "GNU", &size);
+	if (found == NULL || size != REGION_BUILD_ID_SIZE)
+		return false;
+	memcpy(id, found, REGION_BUILD_ID_SIZE);
+	return true;
 }
 
 /* Bytes of [start, end) at `offset`. False: they are not all there. */

@@ -8,6 +8,12 @@
 
 #include "manifest.h"
 
+/*
+ * The contents of the first note of this type and name (4 bytes, the last one 0), and how many bytes they are. NULL:
+ * there is none.
+ */
+const uint8_t *rt_find_note(const uint8_t *notes, size_t length, uint32_t type, const char name[4], size_t *found);
+
 /* The build-id among these notes. False: there is none of the usual size. */
 bool rt_build_id_in_notes(const uint8_t *notes, size_t length, uint8_t id[REGION_BUILD_ID_SIZE]);
 

@@ -4,24 +4,10 @@
 #include <link.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "files/build_id.h"
 
 #define GO_BUILD_ID_NOTE 4 /* ELF_NOTE_GOBUILDID_TAG of Go's linker */
-
-static bool has_go_note(const uint8_t *notes, size_t length, size_t alignment)
-{
-	for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= length;) {
-		Elf64_Nhdr note;
-		memcpy(&note, notes + at, sizeof(note));
-		size_t name = at + sizeof(note);
-		if (note.n_type == GO_BUILD_ID_NOTE && note.n_namesz == 4 && name + 4 <= length &&
-		    memcmp(notes + name, "Go", 3) == 0)
-			return true;
-		size_t contents = name + ((size_t)note.n_namesz + alignment - 1) / alignment * alignment;
-		at = contents + ((size_t)note.n_descsz + alignment - 1) / alignment * alignment;
-	}
-	return false;
-}
 
 /* A segment of notes need not be in memory. */
 static bool is_loaded(const struct dl_phdr_info *object, const Elf64_Phdr *part)
@@ -38,12 +24,13 @@ static bool is_loaded(const struct dl_phdr_info *object, const Elf64_Phdr *part)
 
 static int find_go(struct dl_phdr_info *object, size_t size, void *found)
 {
+	size_t length;
 	(void)size;
 	for (int i = 0; i < object->dlpi_phnum; i++) {
 		const Elf64_Phdr *segment = &object->dlpi_phdr[i];
 		const uint8_t *notes = (const uint8_t *)(object->dlpi_addr + segment->p_vaddr);
 		if (segment->p_type == PT_NOTE && is_loaded(object, segment) &&
-		    has_go_note(notes, segment->p_memsz, segment->p_align == 8 ? 8 : 4))
+		    rt_find_note(notes, segment->p_memsz, GO_BUILD_ID_NOTE, "Go\0", &length) != NULL)
 			*(bool *)found = true;
 	}
 	return 0;

@@ -95,12 +95,12 @@ static enum store_durability option_durability(void)
 
 static void read_options(void)
 {
-	rt_options.small_stacks = rt_has_go();
+	rt_options.has_go = rt_has_go();
 	rt_options.interval_ns =
 		1000000 * option_number("RESPCT_INTERVAL_MS", DEFAULT_INTERVAL_MS, MIN_INTERVAL_MS, MAX_INTERVAL_MS);
 	rt_options.durability = option_durability();
-	rt_options.signal = (int)option_number("RESPCT_SIGNAL", rt_options.small_stacks ? GO_SIGNAL : DEFAULT_SIGNAL,
-					       SIGRTMIN, SIGRTMAX);
+	rt_options.signal =
+		(int)option_number("RESPCT_SIGNAL", rt_options.has_go ? GO_SIGNAL : DEFAULT_SIGNAL, SIGRTMIN, SIGRTMAX);
 	rt_options.verify = option_set("RESPCT_VERIFY");
 	rt_options.fresh = option_set("RESPCT_FRESH");
 	rt_options.quiet = option_set("RESPCT_QUIET");
@@ -277,7 +277,7 @@ static void stand_by_for(const char *path, int ancestor)
 	rt_root.own_signals = 1UL << (rt_options.signal - 1);
 	setenv(STORE_VARIABLE, rt_root.directory, 1);
 	rt_environment_keep();
-	if (rt_threads_start() == 0 && rt_straggler_install(rt_options.signal, rt_options.small_stacks) == 0)
+	if (rt_threads_start() == 0 && rt_straggler_install(rt_options.signal, rt_options.has_go) == 0)
 		rt_stand_by_for(ancestor);
 }
 
@@ -295,7 +295,7 @@ static void protect(const char *path)
 	rt_root.pid = getpid();
 	int result = rt_threads_start();
 	if (result == 0)
-		result = rt_straggler_install(rt_options.signal, rt_options.small_stacks);
+		result = rt_straggler_install(rt_options.signal, rt_options.has_go);
 	if (result < 0)
 		cannot_protect("cannot start: %s%s", rt_error_text(result), advice(result));
 	result = rt_engine_open(engine, store, &step);
@@ -310,10 +310,9 @@ static void protect(const char *path)
 	result = rt_checkpoint_start(engine);
 	if (result < 0)
 		cannot_protect("cannot start the checkpoint thread: %s%s", rt_error_text(result), advice(result));
-	if (rt_options.small_stacks && !rt_options.quiet)
+	if (rt_options.has_go && !rt_options.quiet)
 		rt_say("the program has code in Go, which calls the kernel without libc: bytes it overwrites in files "
-		       "are not "
-		       "undone, and when it ends by itself it still looks killed");
+		       "are not undone, and when it ends by itself it still looks killed");
 	if (!rt_options.quiet)
 		rt_say("checkpoints go to %s (they survive the process%s)", rt_root.directory,
 		       rt_options.durability == STORE_DURABILITY_POWER ? " and a loss of power"
