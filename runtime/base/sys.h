@@ -75,6 +75,11 @@ static inline int rt_sys_fstat(int fd, struct stat *status)
 	return (int)rt_syscall(SYS_fstat, fd, status);
 }
 
+static inline int rt_sys_fstatat(int directory, const char *path, struct stat *status, int flags)
+{
+	return (int)rt_syscall(SYS_newfstatat, directory, path, status, flags);
+}
+
 static inline int rt_sys_ftruncate(int fd, off_t length)
 {
 	return (int)rt_syscall(SYS_ftruncate, fd, length);

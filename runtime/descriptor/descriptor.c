@@ -1,5 +1,5 @@
 /*
- * The table of open descriptors: what is open, what each is, and its record.
+ * The table of open descriptors: what is open, and what each is.
  *
  * prepare and capture bring the table up to date the same way: every known descriptor is
  * validated, the directory is walked when the number of open descriptors does not add up, what
@@ -8,16 +8,13 @@
  */
 #include "descriptor/descriptor.h"
 
-#include <limits.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/memory.h"
 #include "base/message.h"
 #include "descriptor/table.h"
 
 #define DIRECTORY_BUFFER (32 * 1024)
-#define NAMES_REFRESHED 16 /* names read again by each prepare: a renamed parent shows nowhere else */
 
 struct directory_entry {
 	uint64_t inode;
@@ -25,28 +22,6 @@ struct directory_entry {
 	uint16_t length;
 	uint8_t type;
 	char name[];
-};
-
-static descriptor_capture *const captures[DESCRIPTOR_KINDS] = {
-	[DESCRIPTOR_REGULAR] = rt_descriptor_capture_file,
-	[DESCRIPTOR_DELETED] = rt_descriptor_capture_deleted,
-	[DESCRIPTOR_DIRECTORY] = rt_descriptor_capture_file,
-	[DESCRIPTOR_DEVICE] = rt_descriptor_capture_file,
-	[DESCRIPTOR_TERMINAL] = rt_descriptor_capture_terminal,
-	[DESCRIPTOR_MASTER] = rt_descriptor_capture_terminal,
-	[DESCRIPTOR_PIDFD] = rt_descriptor_capture_pidfd,
-	[DESCRIPTOR_PIPE] = rt_descriptor_capture_pipe,
-	[DESCRIPTOR_FIFO] = rt_descriptor_capture_pipe,
-	[DESCRIPTOR_EVENTFD] = rt_descriptor_capture_eventfd,
-	[DESCRIPTOR_TIMERFD] = rt_descriptor_capture_timerfd,
-	[DESCRIPTOR_SIGNALFD] = rt_descriptor_capture_signalfd,
-	[DESCRIPTOR_INOTIFY] = rt_descriptor_capture_inotify,
-	[DESCRIPTOR_EPOLL] = rt_descriptor_capture_epoll,
-	[DESCRIPTOR_LISTENING] = rt_descriptor_capture_socket,
-	[DESCRIPTOR_UNCONNECTED] = rt_descriptor_capture_socket,
-	[DESCRIPTOR_PAIR] = rt_descriptor_capture_pair,
-	[DESCRIPTOR_CONNECTION] = rt_descriptor_capture_connection,
-	[DESCRIPTOR_QUEUE] = rt_descriptor_capture_queue,
 };
 
 /* ---- memory ---- */
@@ -82,125 +57,6 @@ void rt_descriptors_set_directories(struct descriptor_table *table, int fd_dir, 
 {
 	table->fd_dir = fd_dir;
 	table->fdinfo_dir = fdinfo_dir;
-}
-
-/* ---- opening, in the stop ---- */
-
-bool rt_descriptor_lift_limit(struct rlimit *soft)
-{
-	if (rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, soft) < 0 || soft->rlim_cur >= soft->rlim_max)
-		return false;
-	struct rlimit lifted = {.rlim_cur = soft->rlim_max, .rlim_max = soft->rlim_max};
-	return rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &lifted, NULL) == 0;
-}
-
-int rt_descriptor_open_file(int directory, const char *path, int flags)
-{
-	struct rlimit limit;
-	int fd = rt_sys_openat(directory, path, flags | O_CLOEXEC | O_NOCTTY, 0);
-	if (fd != -EMFILE || !rt_descriptor_lift_limit(&limit))
-		return fd;
-	fd = rt_sys_openat(directory, path, flags | O_CLOEXEC | O_NOCTTY, 0);
-	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
-	return fd;
-}
-
-int rt_descriptor_open_pipe(int ends[2])
-{
-	struct rlimit limit;
-	int result = (int)rt_syscall(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
-	if (result != -EMFILE || !rt_descriptor_lift_limit(&limit))
-		return result;
-	result = (int)rt_syscall(SYS_pipe2, ends, O_CLOEXEC | O_NONBLOCK);
-	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
-	return result;
-}
-
-int rt_descriptor_open_socket(int family, int type, int protocol)
-{
-	struct rlimit limit;
-	int fd = (int)rt_syscall(SYS_socket, family, type, protocol);
-	if (fd != -EMFILE || !rt_descriptor_lift_limit(&limit))
-		return fd;
-	fd = (int)rt_syscall(SYS_socket, family, type, protocol);
-	rt_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
-	return fd;
-}
-
-/* ---- names ---- */
-
-const char *rt_descriptor_name(const struct descriptor_table *table, const struct descriptor *descriptor)
-{
-	return descriptor->name_length ? table->names[table->name_block].bytes + descriptor->name : "";
-}
-
-int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *descriptor)
-{
-	struct descriptor_block *names = &table->names[table->name_block];
-	char number[16];
-	if (rt_descriptor_reserve(names, table->names_used + PATH_MAX + 1) < 0)
-		return -ENOMEM;
-	rt_format(number, sizeof(number), "%d", descriptor->number);
-	char *name = names->bytes + table->names_used;
-	int length = rt_sys_readlinkat(rt_descriptor_directory(table, descriptor->number), number, name, PATH_MAX);
-	if (length < 0)
-		return length == -ENOENT ? -EBADF : length;
-	name[length++] = '\0';
-	const char *known = rt_descriptor_name(table, descriptor);
-	if (descriptor->name_length == (uint32_t)length && memcmp(known, name, (size_t)length) == 0)
-		return 0;
-	descriptor->name = (uint32_t)table->names_used;
-	descriptor->name_length = (uint32_t)length;
-	table->names_used += (size_t)length;
-	return 0;
-}
-
-/* Copies the names that are in use to the other block, so that what is gone takes no room. */
-static int compact_names(struct descriptor_table *table)
-{
-	const struct descriptor_block *old = &table->names[table->name_block];
-	struct descriptor_block *names = &table->names[!table->name_block];
-	size_t used = 0;
-	if (rt_descriptor_reserve(names, table->names_used + 1) < 0)
-		return -ENOMEM;
-	for (size_t i = 0; i < table->count; i++) {
-		struct descriptor *descriptor = &table->entries[i];
-		if (descriptor->name_length == 0)
-			continue;
-		memcpy(names->bytes + used, old->bytes + descriptor->name, descriptor->name_length);
-		descriptor->name = (uint32_t)used;
-		used += descriptor->name_length;
-	}
-	table->name_block = !table->name_block;
-	table->names_used = used;
-	return 0;
-}
-
-/* In the image: what was noted before a checkpoint is not noted again by the restored process. */
-static uint32_t directory_renames;
-
-void rt_descriptors_note_directory_renamed(void)
-{
-	__atomic_add_fetch(&directory_renames, 1, __ATOMIC_RELEASE);
-}
-
-static void refresh_names_of_renamed(struct descriptor_table *table)
-{
-	uint32_t renames = __atomic_load_n(&directory_renames, __ATOMIC_ACQUIRE);
-	if (renames == table->renames_seen)
-		return;
-	table->renames_seen = renames;
-	for (size_t i = 0; i < table->count; i++)
-		table->entries[i].name_stale = true;
-}
-
-static void refresh_some_names(struct descriptor_table *table)
-{
-	for (size_t i = 0; i < NAMES_REFRESHED && i < table->count; i++) {
-		if (table->refresh_next >= table->count)
-			table->refresh_next = 0;
-		table->entries[table->refresh_next++].name_stale = true;
-	}
 }
 
 /* ---- what is open ---- */
@@ -405,7 +261,7 @@ struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number
 
 /* ---- what each is ---- */
 
-static void recognise(struct descriptor_table *table, struct descriptor *descriptor)
+void rt_descriptor_recognise(struct descriptor_table *table, struct descriptor *descriptor)
 {
 	uint32_t before = descriptor->kind, settings = descriptor->connecting ? descriptor->settings : 0;
 	/* Another object under the same number, or one whose addresses were not complete. */
@@ -459,7 +315,7 @@ static int refresh(struct descriptor_table *table, bool stopped)
 {
 	int result = 0;
 	validate_known(table);
-	refresh_names_of_renamed(table);
+	rt_descriptor_refresh_renamed(table);
 	if (!know_all(table))
 		result = find_new(table);
 	if (result == 0 && stopped)
@@ -473,7 +329,7 @@ static int refresh(struct descriptor_table *table, bool stopped)
 	for (size_t i = 0; i < table->count; i++) {
 		struct descriptor *descriptor = &table->entries[i];
 		if (descriptor->fresh || may_have_changed(descriptor, pairs_changed, stopped))
-			recognise(table, descriptor);
+			rt_descriptor_recognise(table, descriptor);
 	}
 	return rt_descriptor_share(table);
 }
@@ -490,120 +346,21 @@ int rt_descriptor_add_in_flight(struct descriptor_table *table, int number)
 		return -EBADF;
 	table->count++;
 	table->order_valid = false;
-	recognise(table, descriptor);
+	rt_descriptor_recognise(table, descriptor);
 	return 0;
 }
 
 int rt_descriptors_prepare(struct descriptor_table *table)
 {
 	rt_descriptor_forget_in_flight(table);
-	int result = compact_names(table);
+	int result = rt_descriptor_compact_names(table);
 	if (result < 0)
 		return result;
-	refresh_some_names(table);
+	rt_descriptor_refresh_some_names(table);
 	result = refresh(table, false);
 	if (result == 0 && table->pairs_stale)
 		rt_descriptor_pairs_number(table);
 	return result < 0 ? result : rt_descriptor_gather_sockets(table);
-}
-
-/* ---- records ---- */
-
-int rt_descriptor_lost(struct descriptor *descriptor, const char *reason)
-{
-	descriptor->reason = reason;
-	return -EOPNOTSUPP;
-}
-
-/* Payloads start 8-byte aligned in the manifest, so its length is the measure. */
-void rt_descriptor_pad(struct manifest_writer *writer)
-{
-	static const uint8_t zeros[8];
-	rt_manifest_put(writer, zeros, -writer->length & 7);
-}
-
-void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length, size_t address_length)
-{
-	struct descriptor_message message = {.length = (uint32_t)length, .address_length = (uint32_t)address_length};
-	rt_manifest_put(writer, &message, sizeof(message));
-	rt_manifest_put(writer, bytes, length);
-	rt_descriptor_pad(writer);
-}
-
-static int capture_kind(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
-{
-	if (descriptor->kind != DESCRIPTOR_LOST)
-		descriptor->reason = NULL;
-	descriptor_capture *capture = captures[descriptor->kind];
-	return capture ? capture(table, descriptor, writer) : 0;
-}
-
-static int put_payload(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
-{
-	const struct descriptor *first;
-	descriptor->recorded_kind = descriptor->kind;
-	if (descriptor->shared_with >= 0) {
-		first = rt_descriptor_find(table, descriptor->shared_with);
-		descriptor->recorded_kind = first ? first->recorded_kind : DESCRIPTOR_LOST;
-		return 0;
-	}
-	size_t start = writer->length;
-	int result = capture_kind(table, descriptor, writer);
-	if (result == -ESTALE) {
-		/* Another anonymous inode by now: fstat shows them all alike. */
-		writer->length = start;
-		descriptor->fresh = true;
-		recognise(table, descriptor);
-		descriptor->recorded_kind = descriptor->kind;
-		result = capture_kind(table, descriptor, writer);
-	}
-	if (result >= 0 || result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -ECANCELED)
-		return result;
-	if (result != -EOPNOTSUPP)
-		descriptor->reason = "cannot be restored: its state cannot be read";
-	writer->length = start;
-	descriptor->recorded_kind = DESCRIPTOR_LOST;
-	return 0;
-}
-
-static int put_record(struct descriptor_table *table, struct descriptor *descriptor, struct manifest_writer *writer)
-{
-	struct manifest_descriptor record = {
-		.number = descriptor->number,
-		.flags = descriptor->flags,
-		.close_on_exec = descriptor->close_on_exec,
-		.shared_with = descriptor->shared_with,
-		.mode = descriptor->mode,
-		.device = descriptor->device,
-		.inode = descriptor->inode,
-		.in_flight = descriptor->in_flight,
-	};
-	rt_manifest_begin(writer, MANIFEST_DESCRIPTOR);
-	size_t start = writer->length;
-	rt_manifest_put(writer, &record, sizeof(record));
-	int result = put_payload(table, descriptor, writer);
-	if (result < 0)
-		return result;
-	rt_descriptor_pad(writer);
-	record.kind = descriptor->recorded_kind;
-	record.payload_length = (uint32_t)(writer->length - start - sizeof(record));
-	record.name_length = descriptor->shared_with >= 0 ? 0 : descriptor->name_length;
-	rt_manifest_put(writer, rt_descriptor_name(table, descriptor), record.name_length);
-	if (!writer->failed)
-		memcpy(writer->bytes + start, &record, sizeof(record));
-	rt_manifest_end(writer);
-	return writer->failed ? -ENOMEM : 0;
-}
-
-int rt_descriptor_put_all(struct descriptor_table *table, struct manifest_writer *writer)
-{
-	int result = rt_descriptor_find_peers(table);
-	for (size_t i = 0; i < table->count && result == 0; i++)
-		result = put_record(table, &table->entries[i], writer);
-	if (result < 0)
-		return result;
-	rt_descriptor_capture_owners(table, writer);
-	return rt_descriptor_capture_locks(table, writer);
 }
 
 /* Most programs never have a descriptor in flight; those that do, often have. */

@@ -6,7 +6,8 @@
  * descriptor is validated (fstat, F_GETFL, F_GETFD) and what changes with use is read: offsets,
  * lengths, unread contents, counters, interest lists.
  *
- *   descriptor.c          the table: walk, validation, records
+ *   descriptor.c  the table: walk, validation, what each is
+ *   name.c     their names; open.c opens, record.c writes the records
  *   share.c    which descriptors share one open file description
  *   file.c     files, directories, devices, terminals, pipes
  *   event.c    eventfd, timerfd, signalfd, inotify, epoll

@@ -173,33 +173,9 @@ int rt_descriptor_reserve(struct descriptor_block *block, size_t bytes);
 /* NULL when `number` is not open. */
 struct descriptor *rt_descriptor_find(struct descriptor_table *table, int number);
 
-const char *rt_descriptor_name(const struct descriptor_table *table, const struct descriptor *descriptor);
-
-/* Reads the link of /proc/self/fd again if needed. 0, -EBADF when it is closed, or -errno. */
-int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *descriptor);
-
-/* The soft limit of descriptors becomes the hard one; it is the process's, not the table's. True: `soft` has what is
- * to be set again. */
-bool rt_descriptor_lift_limit(struct rlimit *soft);
-
-/* Opens a file in the stop, lifting the soft limit for that instant when the table is full. */
-int rt_descriptor_open_file(int directory, const char *path, int flags);
-int rt_descriptor_open_pipe(int ends[2]);
-int rt_descriptor_open_socket(int family, int type, int protocol);
-
-/* Sets what the user is told and returns -EOPNOTSUPP: "cannot be carried over". */
-int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
-
-/* `bytes` begin with `address_length` bytes of address, and are `length` with it. */
-void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length, size_t address_length);
-
 /* Adds an entry for a descriptor in flight, above all others, and finds out what it is. 0, -ENOMEM, or
  * -EBADF when it is not open. */
 int rt_descriptor_add_in_flight(struct descriptor_table *table, int number);
-
-/* Adds the records of all entries, their owners and locks; -ECANCELED: a message carries descriptors, and
- * this is not flight.c's thread. Otherwise as rt_descriptors_capture(). */
-int rt_descriptor_put_all(struct descriptor_table *table, struct manifest_writer *writer);
 
 /* The directories that show a descriptor: the program's, or those of flight.c's thread. */
 static inline int rt_descriptor_directory(const struct descriptor_table *table, int number)
@@ -212,7 +188,49 @@ static inline int rt_descriptor_info_directory(const struct descriptor_table *ta
 	return table->flights.first > 0 && number >= table->flights.first ? table->flights.fdinfo_dir
 									  : table->fdinfo_dir;
 }
+
+/* Finds out what it is: sets `kind`, and `reason` of what cannot be carried over. */
+void rt_descriptor_recognise(struct descriptor_table *table, struct descriptor *descriptor);
+
+/* ---- open.c ---- */
+
+/* The soft limit of descriptors becomes the hard one; it is the process's, not the table's. True: `soft` has what is
+ * to be set again. */
+bool rt_descriptor_lift_limit(struct rlimit *soft);
+
+/* Opens a file in the stop, lifting the soft limit for that instant when the table is full. */
+int rt_descriptor_open_file(int directory, const char *path, int flags);
+int rt_descriptor_open_pipe(int ends[2]);
+int rt_descriptor_open_socket(int family, int type, int protocol);
+
+/* ---- name.c ---- */
+
+const char *rt_descriptor_name(const struct descriptor_table *table, const struct descriptor *descriptor);
+
+/* Reads the link of /proc/self/fd again if needed. 0, -EBADF when it is closed, or -errno. */
+int rt_descriptor_read_name(struct descriptor_table *table, struct descriptor *descriptor);
+
+/* Not in the stop: drops the names of what is gone. 0 or -ENOMEM. */
+int rt_descriptor_compact_names(struct descriptor_table *table);
+
+/* Marks the names that are to be read again: all when a directory has been renamed; the next few. */
+void rt_descriptor_refresh_renamed(struct descriptor_table *table);
+void rt_descriptor_refresh_some_names(struct descriptor_table *table);
+
+/* ---- record.c ---- */
+
+/* Sets what the user is told and returns -EOPNOTSUPP: "cannot be carried over". */
+int rt_descriptor_lost(struct descriptor *descriptor, const char *reason);
+
+/* `bytes` begin with `address_length` bytes of address, and are `length` with it. */
+void rt_descriptor_put_message(struct manifest_writer *writer, const void *bytes, size_t length, size_t address_length);
+
+/* Fills up to a multiple of 8 bytes. */
 void rt_descriptor_pad(struct manifest_writer *writer);
+
+/* Adds the records of all entries, their owners and locks; -ECANCELED: a message carries descriptors, and
+ * this is not flight.c's thread. Otherwise as rt_descriptors_capture(). */
+int rt_descriptor_put_all(struct descriptor_table *table, struct manifest_writer *writer);
 
 /* ---- share.c ---- */
 
@@ -385,11 +403,6 @@ void rt_descriptor_pairs_relearn(struct descriptor_table *table);
 static inline int rt_sys_readlinkat(int directory, const char *path, char *buffer, size_t size)
 {
 	return (int)rt_syscall(SYS_readlinkat, directory, path, buffer, size);
-}
-
-static inline int rt_sys_fstatat(int directory, const char *path, struct stat *status, int flags)
-{
-	return (int)rt_syscall(SYS_newfstatat, directory, path, status, flags);
 }
 
 static inline int rt_sys_getdents(int directory, void *buffer, size_t size)

@@ -5,7 +5,7 @@
  * nothing is read back that leads anywhere: the record's own copy is in the composer, and is put in front of the rest at
  * the end. After an error every further step does nothing, and rt_compose_end() returns it.
  *
- * Under the lock of undo.c. Raw system calls only.
+ * Under the lock of the undo log. Raw system calls only.
  */
 #ifndef RT_FILES_COMPOSER_H
 #define RT_FILES_COMPOSER_H

@@ -42,7 +42,7 @@ const char *rt_links_other(uint64_t device, uint64_t inode, const char *except)
 	struct stat status;
 	for (unsigned i = 0; i < KNOWN_NAMES; i++)
 		if (names[i].inode == inode && names[i].device == device && strcmp(names[i].path, except) != 0 &&
-		    rt_syscall(SYS_newfstatat, AT_FDCWD, names[i].path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    rt_sys_fstatat(AT_FDCWD, names[i].path, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    status.st_ino == inode && status.st_dev == device)
 			return names[i].path;
 	return NULL;

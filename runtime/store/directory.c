@@ -203,7 +203,7 @@ int rt_store_has_others(int directory)
 	static const char *const names[] = {"log", "home", "index", "super.new"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct stat status;
-		int error = (int)rt_syscall(SYS_newfstatat, directory, names[i], &status, AT_SYMLINK_NOFOLLOW);
+		int error = rt_sys_fstatat(directory, names[i], &status, AT_SYMLINK_NOFOLLOW);
 		bool new_super = i == 3 && error == 0 && status.st_size <= (off_t)SUPER_FILE_BYTES;
 		if (error == -ENOENT || (error == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1 &&
 					 (status.st_size == 0 || new_super)))

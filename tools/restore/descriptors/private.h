@@ -113,6 +113,21 @@ bool restore_each_message(const struct entry *entry, size_t start, restore_messa
 /* The payload's fixed structure; parse has checked that it is there. */
 #define PAYLOAD(entry, type) ((const type *)(const void *)(entry)->payload)
 
+/* ---- sockets ---- */
+
+static inline const struct descriptor_socket *restore_socket_of(const struct entry *entry)
+{
+	return PAYLOAD(entry, struct descriptor_socket);
+}
+
+static inline bool restore_is_network(const struct entry *entry)
+{
+	return restore_socket_of(entry)->family == AF_INET || restore_socket_of(entry)->family == AF_INET6;
+}
+
+/* A new socket of the same kind at a temporary number; -1: errno. */
+int restore_new_socket(const struct restoration *restoration, const struct entry *entry);
+
 /* ---- options.c: the payload of a socket ---- */
 
 /* Whether options and addresses lie within the payload. Parse calls it before all others. */
@@ -149,20 +164,49 @@ int restore_bind_path(struct restoration *restoration, const struct entry *entry
 
 /* ---- connection.c ---- */
 
-/* Closes the listening sockets of our own, before the program's take their places. */
-void restore_close_listeners(struct restoration *restoration);
-
 /* The entry with that inode that is a socket of `kind`, NULL: none. */
 struct entry *restore_find_socket(struct restoration *restoration, uint64_t inode, uint32_t kind);
 
 /* When all sockets are there: connections that wait to be accepted, the last options. 0 or -1. */
 int restore_finish_sockets(struct restoration *restoration);
 
-/* When all is open: fills those that had to wait for that. 0 or -1. */
-int restore_fill_rest(struct restoration *restoration);
+/* ---- tcp.c ---- */
+
+/* Closes the listening sockets of our own, before the program's take their places. */
+void restore_close_listeners(struct restoration *restoration);
+
+/* Makes both ends of a connection within the program, and fills them. 0 or -1, refused. */
+int restore_open_inside(struct restoration *restoration, struct entry *entry, struct entry *other);
+
+/* A socket at the recorded address, or of the loopback network, and its other end. False: neither. */
+bool restore_make_outside(struct restoration *restoration, struct entry *entry, int *end);
+
+/*
+ * Binds a socket that is to connect. When a connection that has ended still holds the port, only
+ * connect() itself may choose it again: it is left a range of that one port to choose from, until
+ * restore_forget_port_range().
+ */
+bool restore_bind_client(int fd, struct sockaddr_storage address, socklen_t length);
+void restore_forget_port_range(int fd);
+
+/* Waits a moment for connections that have ended to leave their addresses; errno is that of the attempt. False: long
+ * enough, or there is nothing to wait for. */
+bool restore_be_patient(struct restoration *restoration);
+
+/* Closes `fd` unless it is negative, keeps errno, and returns false. */
+bool restore_give_up(int fd);
+
+/* ---- fill.c ---- */
 
 /* Sends through `end` what the socket of `entry` had not read; says so when it does not fit. */
 void restore_send_unread(struct restoration *restoration, const struct entry *entry, int end);
+
+/* Both directions, each with its end if it has one; what carries descriptors waits until all is open. `other` may be
+ * NULL: that end is `end`, and is closed. 0 or -1, refused. */
+int restore_fill_connection(struct restoration *restoration, struct entry *entry, struct entry *other, int end);
+
+/* When all is open: fills those that had to wait for that. 0 or -1. */
+int restore_fill_rest(struct restoration *restoration);
 
 /* ---- flight.c ---- */
 

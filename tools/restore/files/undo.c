@@ -7,13 +7,9 @@
  *
  * Nothing is followed out of the place where it was: the last component of a path is never a symbolic link,
  * and both a file and the directory of a name must have the inode number recorded.
- *
- * A file that was removed is made again under another name, noted in the log under its new inode number, and
- * renamed.
  */
 #include "undo.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -31,38 +27,10 @@
 #include "common/report.h"
 #include "restore/descriptors/replaced.h"
 #include "restore/files/others.h"
-#include "store/undo_log.h"
+#include "restore/files/undoing.h"
 
-#define NO_RECORD SIZE_MAX
-#define TEMPORARY_NAME ".respct-undo"
 #define RENAME_NOREPLACE_FLAG 1U
 #define RENAME_EXCHANGE_FLAG 2U
-#define NS_PER_S 1000000000L
-
-struct logged {
-	const struct undo_record *record;
-	uint64_t generation, offset; /* where it stands */
-};
-
-struct undoing {
-	struct undo_log log;
-	struct logged *records;
-	size_t count, capacity;
-	uint64_t run;    /* which restore this is, from 1 */
-	bool renamed;    /* a name has been changed since the last UNDO_UNDONE */
-	size_t *file_of; /* by record: the UNDO_FILE of an UNDO_BYTES, or NO_RECORD */
-	bool *changed;   /* by record: UNDO_FILE whose file has been written to */
-	bool durable;
-	/* The file written last. */
-	int fd;
-	size_t fd_file;
-};
-
-/* A name in a directory that has been checked. */
-struct place {
-	int directory; /* O_PATH; -1: it is gone */
-	char name[NAME_MAX + 1];
-};
 
 /* ---- reading the log ---- */
 
@@ -175,7 +143,7 @@ static int open_file(struct undoing *undoing, size_t index)
 	return fd;
 }
 
-static void write_all(int fd, const uint8_t *bytes, uint64_t length, uint64_t offset, const char *path)
+void undo_write_all(int fd, const uint8_t *bytes, uint64_t length, uint64_t offset, const char *path)
 {
 	for (uint64_t done = 0; done < length;) {
 		ssize_t part = pwrite(fd, bytes + done, length - done, (off_t)(offset + done));
@@ -200,19 +168,15 @@ static void undo_bytes(struct undoing *undoing, size_t index)
 	int fd = open_file(undoing, file);
 	if (fd < 0)
 		return; /* likewise */
-	write_all(fd, undo_data(record), record->data_length, record->offset, undo_path(undoing->records[file].record));
+	undo_write_all(fd, undo_data(record), record->data_length, record->offset,
+		       undo_path(undoing->records[file].record));
 	undoing->changed[file] = true;
-}
-
-static struct timespec to_timespec(int64_t ns)
-{
-	return (struct timespec){ns / NS_PER_S, ns % NS_PER_S};
 }
 
 static void undo_file(struct undoing *undoing, size_t index)
 {
 	const struct undo_record *record = undoing->records[index].record;
-	struct timespec times[2] = {{0, UTIME_OMIT}, to_timespec(record->modify_ns)};
+	struct timespec times[2] = {{0, UTIME_OMIT}, undo_to_timespec(record->modify_ns)};
 	struct stat status;
 	if (is_shared_with_others(record)) {
 		report("%s is mapped by others, too: its contents are left as they are", undo_path(record));
@@ -235,8 +199,7 @@ static void undo_file(struct undoing *undoing, size_t index)
 
 /* ---- names ---- */
 
-/* The place of `path`, provided its directory is the one it was. */
-static struct place open_place(const char *path, uint64_t parent)
+struct place undo_open_place(const char *path, uint64_t parent)
 {
 	struct place place = {.directory = -1};
 	struct stat status;
@@ -255,14 +218,13 @@ static struct place open_place(const char *path, uint64_t parent)
 	return place;
 }
 
-static void close_place(const struct place *place)
+void undo_close_place(const struct place *place)
 {
 	if (place->directory >= 0)
 		close(place->directory);
 }
 
-/* Whether something is there; *status says what. */
-static bool look(const struct place *place, struct stat *status)
+bool undo_look_at(const struct place *place, struct stat *status)
 {
 	return place->directory >= 0 && fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW) == 0;
 }
@@ -282,12 +244,12 @@ static void remove_place(struct undoing *undoing, const struct place *place, con
 
 static void undo_created(struct undoing *undoing, const struct undo_record *record)
 {
-	struct place place = open_place(undo_path(record), record->parent);
+	struct place place = undo_open_place(undo_path(record), record->parent);
 	struct stat status;
-	if (look(&place, &status) && restore_is_same_inode(record->inode, status.st_ino) &&
+	if (undo_look_at(&place, &status) && restore_is_same_inode(record->inode, status.st_ino) &&
 	    (status.st_mode & S_IFMT) == (record->mode & S_IFMT))
 		remove_place(undoing, &place, &status, undo_path(record));
-	close_place(&place);
+	undo_close_place(&place);
 }
 
 static bool has_creation(const struct undoing *undoing, size_t index)
@@ -305,191 +267,23 @@ static bool has_creation(const struct undoing *undoing, size_t index)
 static void undo_absent(struct undoing *undoing, size_t index)
 {
 	const struct undo_record *record = undoing->records[index].record;
-	struct place place = open_place(undo_path(record), record->parent);
+	struct place place = undo_open_place(undo_path(record), record->parent);
 	struct stat status;
-	if (look(&place, &status) &&
+	if (undo_look_at(&place, &status) &&
 	    (!S_ISREG(status.st_mode) || status.st_size == 0 || (record->flags & UNDO_FILLED)) &&
 	    status.st_ctim.tv_sec * NS_PER_S + status.st_ctim.tv_nsec >= record->time_ns &&
 	    !has_creation(undoing, index))
 		remove_place(undoing, &place, &status, undo_path(record));
-	close_place(&place);
-}
-
-/* ---- making again ---- */
-
-static void __attribute__((noreturn)) fail_again(const struct undo_record *record)
-{
-	refuse("cannot make %s again, which was removed since the checkpoint: %s", undo_path(record), strerror(errno));
-}
-
-static void make_regular(const struct undo_record *record, int directory, bool durable)
-{
-	struct timespec times[2] = {to_timespec(record->access_ns), to_timespec(record->modify_ns)};
-	int fd = openat(directory, TEMPORARY_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		fail_again(record);
-	write_all(fd, undo_data(record), record->data_length, 0, undo_path(record));
-	if (ftruncate(fd, (off_t)record->size) < 0)
-		fail_again(record);
-	/* Where others' files cannot be made, it becomes ours. */
-	if (fchown(fd, record->user, record->group) < 0 && errno != EPERM && errno != EINVAL)
-		fail_again(record);
-	if (fchmod(fd, record->mode & 07777) < 0)
-		fail_again(record);
-	futimens(fd, times);
-	if (durable)
-		fsync(fd);
-	close(fd);
-}
-
-static void make_other(const struct undo_record *record, int directory)
-{
-	char target[PATH_MAX];
-	int result;
-	if (S_ISLNK(record->mode)) {
-		snprintf(target, sizeof(target), "%.*s", (int)record->data_length, (const char *)undo_data(record));
-		result = symlinkat(target, directory, TEMPORARY_NAME);
-	} else if (S_ISDIR(record->mode)) {
-		result = mkdirat(directory, TEMPORARY_NAME, 0700);
-	} else {
-		result = mknodat(directory, TEMPORARY_NAME, record->mode, record->device_number);
-	}
-	if (result < 0)
-		fail_again(record);
-	if (fchownat(directory, TEMPORARY_NAME, record->user, record->group, AT_SYMLINK_NOFOLLOW) < 0 &&
-	    errno != EPERM && errno != EINVAL)
-		fail_again(record);
-	if (!S_ISLNK(record->mode))
-		fchmodat(directory, TEMPORARY_NAME, record->mode & 07777, 0);
-}
-
-/* Appends a record without paths and data. 0 or -errno. */
-static int note(struct undoing *undoing, const struct undo_record *contents)
-{
-	int error;
-	struct undo_record record = *contents;
-	if (rt_undo_log_room(&undoing->log, sizeof(record), &error) == NULL)
-		return error;
-	record.length = sizeof(record);
-	return rt_undo_log_append(&undoing->log, &record);
-}
-
-/* The new inode number is in the log before the file has its name. */
-static void note_replacement(struct undoing *undoing, const struct undo_record *record, int directory)
-{
-	struct stat status;
-	if (fstatat(directory, TEMPORARY_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0)
-		fail_again(record);
-	int error = note(undoing, &(struct undo_record){.kind = UNDO_REPLACED,
-							.device = record->device,
-							.inode = record->inode,
-							.offset = undoing->run,
-							.size = status.st_ino});
-	if (error == 0 && restore_note_made(record->inode, status.st_ino) < 0)
-		error = -ENOMEM;
-	errno = -error;
-	if (error < 0)
-		fail_again(record);
-}
-
-static void make_again(struct undoing *undoing, const struct undo_record *record, const struct place *place)
-{
-	unlinkat(place->directory, TEMPORARY_NAME, 0);
-	unlinkat(place->directory, TEMPORARY_NAME, AT_REMOVEDIR);
-	if (S_ISREG(record->mode))
-		make_regular(record, place->directory, undoing->durable);
-	else
-		make_other(record, place->directory);
-	note_replacement(undoing, record, place->directory);
-	if (renameat(place->directory, TEMPORARY_NAME, place->directory, place->name) < 0)
-		fail_again(record);
-}
-
-/* Links `name` of `directory` to the place, if it is the file that was removed. */
-static bool link_name(const struct undo_record *record, int directory, const char *name, const struct place *place)
-{
-	struct stat status;
-	return fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       restore_is_same_inode(record->inode, status.st_ino) &&
-	       (status.st_mode & S_IFMT) == (record->mode & S_IFMT) &&
-	       linkat(directory, name, place->directory, place->name, 0) == 0;
-}
-
-/* Looks for the file under other names in a directory; `directory` is closed. */
-static bool link_from(const struct undo_record *record, int directory, const struct place *place)
-{
-	DIR *names = directory < 0 ? NULL : fdopendir(directory);
-	bool linked = false;
-	if (names == NULL) {
-		if (directory >= 0)
-			close(directory);
-		return false;
-	}
-	for (const struct dirent *entry; !linked && (entry = readdir(names)) != NULL;)
-		linked = link_name(record, directory, entry->d_name, place);
-	closedir(names);
-	return linked;
-}
-
-/* The directory that a name in the log is in, unless the record before named the same one. */
-static int open_directory_of(const struct undoing *undoing, size_t index)
-{
-	const struct undo_record *record = undoing->records[index].record;
-	if (record->parent == 0 || (index > 0 && undoing->records[index - 1].record->parent == record->parent))
-		return -1;
-	struct place place = open_place(undo_path(record), record->parent);
-	int directory = place.directory < 0 ? -1 : openat(place.directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	close_place(&place);
-	return directory;
-}
-
-/* Links the file to another name it has: one the log knows, one in the directory where it was, or one in a
- * directory where the program was busy. */
-static bool link_again(const struct undoing *undoing, const struct undo_record *record, const struct place *place)
-{
-	for (size_t i = 0; i < undoing->count; i++) {
-		const struct undo_record *other = undoing->records[i].record;
-		if (other->inode == record->inode && other->kind != UNDO_REPLACED &&
-		    (link_name(record, AT_FDCWD, undo_path(other), place) ||
-		     link_name(record, AT_FDCWD, undo_target(other), place)))
-			return true;
-	}
-	if (link_from(record, openat(place->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), place))
-		return true;
-	for (size_t i = 0; i < undoing->count; i++)
-		if (link_from(record, open_directory_of(undoing, i), place))
-			return true;
-	report("%s, removed since the checkpoint, had other names, which are not found: it comes back as a file of its "
-	       "own",
-	       undo_path(record));
-	return false;
-}
-
-static void undo_removed(struct undoing *undoing, const struct undo_record *record)
-{
-	struct place place = open_place(undo_path(record), record->parent);
-	struct stat status;
-	if (place.directory < 0)
-		report("%s, removed since the checkpoint, cannot be made again: its directory is gone",
-		       undo_path(record));
-	else if (!look(&place, &status)) {
-		if (!(record->flags & UNDO_LINKED) || !link_again(undoing, record, &place))
-			make_again(undoing, record, &place);
-		undoing->renamed = true;
-	} else if (!restore_is_same_inode(record->inode, status.st_ino))
-		refuse("%s has been put by another program where a file of the checkpoint was: move it away and try "
-		       "again",
-		       undo_path(record));
-	close_place(&place);
+	undo_close_place(&place);
 }
 
 static void undo_renamed(struct undoing *undoing, const struct undo_record *record)
 {
-	struct place from = open_place(undo_path(record), record->parent);
-	struct place to = open_place(undo_target(record), record->target_parent);
+	struct place from = undo_open_place(undo_path(record), record->parent);
+	struct place to = undo_open_place(undo_target(record), record->target_parent);
 	struct stat at_from, at_to;
-	bool there = look(&from, &at_from);
-	bool moved = look(&to, &at_to) && restore_is_same_inode(record->inode, at_to.st_ino);
+	bool there = undo_look_at(&from, &at_from);
+	bool moved = undo_look_at(&to, &at_to) && restore_is_same_inode(record->inode, at_to.st_ino);
 	unsigned flags = RENAME_NOREPLACE_FLAG;
 	if (record->flags & UNDO_EXCHANGED) {
 		flags = RENAME_EXCHANGE_FLAG;
@@ -502,11 +296,21 @@ static void undo_renamed(struct undoing *undoing, const struct undo_record *reco
 			       strerror(errno));
 		undoing->renamed = true;
 	}
-	close_place(&from);
-	close_place(&to);
+	undo_close_place(&from);
+	undo_close_place(&to);
 }
 
 /* ---- all ---- */
+
+int undo_note(struct undoing *undoing, const struct undo_record *contents)
+{
+	int error;
+	struct undo_record record = *contents;
+	if (rt_undo_log_room(&undoing->log, sizeof(record), &error) == NULL)
+		return error;
+	record.length = sizeof(record);
+	return rt_undo_log_append(&undoing->log, &record);
+}
 
 static void undo_one(struct undoing *undoing, size_t index)
 {
@@ -528,10 +332,10 @@ static void undo_one(struct undoing *undoing, size_t index)
 static void note_undone(struct undoing *undoing, size_t index)
 {
 	const struct logged *logged = &undoing->records[index];
-	int error = note(undoing, &(struct undo_record){.kind = UNDO_UNDONE,
-							.inode = undoing->run,
-							.offset = logged->offset,
-							.size = logged->generation});
+	int error = undo_note(undoing, &(struct undo_record){.kind = UNDO_UNDONE,
+							     .inode = undoing->run,
+							     .offset = logged->offset,
+							     .size = logged->generation});
 	if (error < 0)
 		refuse("cannot write to the undo log: %s", strerror(-error));
 	undoing->renamed = false;
