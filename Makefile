@@ -51,7 +51,7 @@ all: $(BUILD)/librespct.so $(BUILD)/respct $(BUILD)/respct-restore
 include tools/tools.mk
 include tests/tests.mk
 include tests/fuzz/fuzz.mk
--include tests/bench/bench.mk
+include tests/bench/bench.mk
 
 # What this option of gcc prevents, clang never does in freestanding code.
 ifneq (,$(findstring clang,$(shell $(CC) --version 2>/dev/null)))

@@ -64,9 +64,11 @@ $(TESTS)/helpers/%: tests/e2e/helpers/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(HELPER_FLAGS) $< -o $@ -lpthread
 
+# What starts, kills and restores programs.
+HARNESS := tests/e2e/harness.c $(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o plain.o)
+
 RUNNERS := $(addprefix $(TESTS)/,damage_runner memcached property_runner)
-$(RUNNERS): $(TESTS)/%: tests/e2e/%.c tests/e2e/harness.c tests/e2e/harness.h \
-		$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o plain.o)
+$(RUNNERS): $(TESTS)/%: tests/e2e/%.c $(HARNESS) tests/e2e/harness.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(filter %.c %.o,$^) -o $@
 
@@ -78,8 +80,7 @@ $(TESTS)/property_check: tests/e2e/property_check.c tests/e2e/property.h $(TESTS
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $< -o $@ $(TESTS)/libunit.a -ldl
 
-SOAK := $(wildcard tests/soak/*.c) tests/e2e/harness.c \
-	$(addprefix $(BUILD)/tool/tools/common/,children.o stacks.o report.o plain.o)
+SOAK := $(wildcard tests/soak/*.c) $(HARNESS)
 $(TESTS)/soak: $(SOAK) $(wildcard tests/soak/*.h) tests/e2e/harness.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(SOAK) -o $@
@@ -124,6 +125,9 @@ $(TESTS)/vm/%: tests/vm/%.c
 	$(CC) $(CFLAGS) $(TEST_FLAGS) -Wl,--build-id=sha1 $< -o $@ -lpthread -ldl
 
 vm-programs: $(VM_PROGRAMS)
+
+# Not run every day, so at least built.
+tests: vm-programs
 
 test-vm: test-packages
 	@$(MAKE) --no-print-directory tests vm-programs

@@ -172,7 +172,8 @@ measure_heap()
 	"$programs/heap_watch" stops "$work/state" "$work/store" "$seconds" >"$work/output" || die "no stops"
 	note heap_ <"$work/output"
 	stop
-	"$programs/heap_watch" restore "$work/state" "$work/store" >"$work/output" || die "restore failed"
+	"$programs/heap_watch" restore "$work/state" "$work/store" >"$work/output" 2>"$work/errors" ||
+		die "restore failed: $(cat "$work/errors")"
 	note heap_ <"$work/output"
 	rm -rf "$work/store"
 }

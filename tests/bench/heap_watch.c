@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "common/report.h"
 #include "engine.h"
 #include "heap.h"
 #include "tests/e2e/harness.h"
@@ -38,13 +39,13 @@ static struct heap_state *map_state(const char *path)
 		if (state != MAP_FAILED)
 			return state;
 	}
-	harness_die("%s: the program has not started", path);
+	refuse("%s: the program has not started", path);
 }
 
 /* False when there is none yet. */
 static bool read_statistics(const char *store, struct engine_statistics *statistics)
 {
-	int fd = open(harness_format("%s/statistics", store), O_RDONLY | O_CLOEXEC);
+	int fd = open(format_text("%s/statistics", store), O_RDONLY | O_CLOEXEC);
 	ssize_t got = fd < 0 ? -1 : read(fd, statistics, sizeof(*statistics));
 	if (fd >= 0)
 		close(fd);
@@ -60,7 +61,7 @@ static void wait_until_ready(const struct heap_state *state, const char *store)
 	uint64_t wanted = read_statistics(store, &statistics) ? statistics.checkpoints + WARM : WARM;
 	while (!read_statistics(store, &statistics) || statistics.checkpoints < wanted) {
 		if (heap_now_ns() > deadline)
-			harness_die("%s: no checkpoints", store);
+			refuse("%s: no checkpoints", store);
 		usleep(10000);
 	}
 }
@@ -82,7 +83,7 @@ static void print_parked(const struct engine_statistics *before, const struct en
 	for (uint64_t i = first; i < after->stops; i++)
 		times[count++] = after->parked_ns[i % PARKED_SAMPLES];
 	if (count == 0)
-		harness_die("no stop in this time");
+		refuse("no stop in this time");
 	qsort(times, count, sizeof(times[0]), compare_times);
 	printf("stops %lu\n", (unsigned long)count);
 	printf("parked_us_median %.1f\n", times[count / 2] / 1e3);
@@ -93,14 +94,14 @@ static void watch_stops(const struct heap_state *state, const char *store, unsig
 {
 	static struct engine_statistics before, after;
 	if (!read_statistics(store, &before))
-		harness_die("%s: no statistics", store);
+		refuse("%s: no statistics", store);
 	uint64_t dirtied = __atomic_load_n(&state->dirtied, __ATOMIC_RELAXED);
 	int64_t started = heap_now_ns();
 	sleep(seconds);
 	dirtied = __atomic_load_n(&state->dirtied, __ATOMIC_RELAXED) - dirtied;
 	int64_t elapsed = heap_now_ns() - started;
 	if (!read_statistics(store, &after))
-		harness_die("%s: no statistics", store);
+		refuse("%s: no statistics", store);
 	uint64_t written = after.pages_written + after.pages_precopied - before.pages_written - before.pages_precopied;
 	uint64_t stops = after.stops - before.stops;
 	print_parked(&before, &after);
@@ -127,24 +128,24 @@ static int64_t first_step_after(const struct heap_state *state, int64_t started)
 static void time_restore(const struct heap_state *state, char *store)
 {
 	char *arguments[] = {harness_build_path("respct-restore"), store, NULL};
-	struct launch launch = {arguments, NULL, -1, -1, -1, -1, false};
+	struct launch launch = {.arguments = arguments, .input = -1, .output = -1, .error = -1, .user = -1};
 	int64_t started = heap_now_ns(), first;
-	pid_t child = harness_start(&launch);
+	pid_t child = child_start(&launch);
 	while ((first = first_step_after(state, started)) == 0) {
 		int status;
 		if (heap_now_ns() - started > TIMEOUT_NS ||
-		    harness_wait(child, heap_now_ns() + 1000000, -1, NULL, &status))
-			harness_die("%s: the program did not come back", store);
+		    child_wait(child, heap_now_ns() + 1000000, -1, NULL, &status))
+			refuse("%s: the program did not come back", store);
 	}
 	printf("restore_ms %.1f\n", (double)(first - started) / 1e6);
-	harness_kill_descendants();
+	children_kill();
 }
 
 int main(int argc, char **argv)
 {
 	harness_begin();
 	if (argc < 4)
-		harness_die("usage: heap_watch ready|restore STATE STORE | stops STATE STORE SECONDS");
+		refuse("usage: heap_watch ready|restore STATE STORE | stops STATE STORE SECONDS");
 	struct heap_state *state = map_state(argv[2]);
 	if (strcmp(argv[1], "ready") == 0)
 		wait_until_ready(state, argv[3]);
@@ -153,6 +154,6 @@ int main(int argc, char **argv)
 	else if (strcmp(argv[1], "restore") == 0)
 		time_restore(state, argv[3]);
 	else
-		harness_die("heap_watch: %s?", argv[1]);
+		refuse("%s?", argv[1]);
 	return 0;
 }

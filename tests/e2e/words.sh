@@ -8,6 +8,7 @@ respct=$build/respct
 restore=$build/respct-restore
 helpers=$build/tests/helpers
 demo=$(cd "$(dirname "$0")/../../demo" && pwd)
+bench=$(cd "$(dirname "$0")/../bench" && pwd)
 [ -d /dev/shm ] && [ -w /dev/shm ] && place=/dev/shm || place=${TMPDIR:-/var/tmp}
 work=$(mktemp -d "$place/respct-test-XXXXXX") || exit 1
 cd "$work" || exit 1
