@@ -133,10 +133,10 @@ ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-s
 ASAN_PROGRAMS := $(patsubst $(BUILD)/%,$(ASAN)/%,$(BUILD)/respct $(BUILD)/respct-restore $(RUNNERS) $(TESTS)/crash_states $(UNIT_TESTS))
 
 asan: test-packages
-	@$(MAKE) --no-print-directory all $(VICTIMS) $(HELPERS)
+	@$(MAKE) --no-print-directory tests
 	@$(MAKE) --no-print-directory BUILD=$(ASAN) CFLAGS='$(ASAN_FLAGS)' $(ASAN_PROGRAMS)
 	cp $(BUILD)/librespct.so $(ASAN)
-	cp -r $(BUILD)/tests/victims $(BUILD)/tests/helpers $(ASAN)/tests
+	cp -r $(addprefix $(TESTS)/,victims helpers bench memcached_load) $(ASAN)/tests
 	ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1 BUILD=$(ASAN) \
 		tests/run-tests --filter '[ucd]*' $(TEST_OPTIONS)
 
