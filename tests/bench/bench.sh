@@ -1,21 +1,19 @@
 #!/bin/sh
 # Measures what protection costs; prints a table in Markdown.
 #
-#   tests/bench/bench.sh [--runs N] [--seconds N] [memcached] [heap] [pairs]     all of them: nothing named
+#   tests/bench/bench.sh [--runs N] [--seconds N] [--heap MIB] [memcached] [heap] [pairs]     all of them: nothing named
 #
 # Each figure is the median of N runs (5), with the smallest and largest in brackets. What is
 # compared with an unprotected program runs in turn with it: unprotected, protected, unprotected ...
-# A ratio is the median of the ratios of such neighbours. Runs $BUILD (build); see bench.mk. Works as
-# any user; stores go to a directory in /dev/shm, removed at the end.
+# A ratio is the median of the ratios of such neighbours. The heap has 1024 MiB. Runs $BUILD (build);
+# see bench.mk. Works as any user; stores go to a directory in /dev/shm, removed at the end.
 set -u
 
-HEAP_MIB=1024
-DIRTY_PAGES=2621 # 1 % of 1 GiB
 STORE_EPOCHS=500
 
 cd "$(dirname "$0")/../.." || exit 1
 : "${BUILD:=build}"
-runs=5 seconds=8 parts='' started=''
+runs=5 seconds=8 heap_mib=1024 parts='' started=''
 
 usage()
 {
@@ -27,6 +25,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--runs) runs=$2; shift ;;
 	--seconds) seconds=$2; shift ;;
+	--heap) heap_mib=$2; shift ;;
 	memcached | heap | pairs) parts="$parts $1" ;;
 	--help) usage 0 ;;
 	*) usage 1 >&2 ;;
@@ -34,6 +33,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
+dirty_pages=$((heap_mib * 256 / 100))
 BUILD=$(cd "$BUILD" && pwd)
 RESPCT_BUILD=$BUILD
 export RESPCT_BUILD
@@ -160,7 +160,7 @@ bench_memcached()
 
 start_heap()
 {
-	respct_run --interval 64 -- "$programs/heap" "$work/state" $HEAP_MIB $DIRTY_PAGES
+	respct_run --interval 64 -- "$programs/heap" "$work/state" "$heap_mib" "$dirty_pages"
 }
 
 measure_heap()
@@ -180,7 +180,7 @@ measure_heap()
 
 measure_store()
 {
-	"$programs/store_bytes" "$work/store" $HEAP_MIB $DIRTY_PAGES $STORE_EPOCHS >"$work/output" || die "store_bytes"
+	"$programs/store_bytes" "$work/store" "$heap_mib" "$dirty_pages" $STORE_EPOCHS >"$work/output" || die "store_bytes"
 	note '' <"$work/output"
 	rm -rf "$work/store"
 }
@@ -196,7 +196,7 @@ bench_heap()
 		$1 == "heap_appended_per_dirtied" { printf "bytes_per_dirty_page %.0f\n", bytes * $2 }' \
 		"$figures" "$figures" >"$work/product"
 	cat "$work/product" >>"$figures"
-	row "parked per checkpoint, 1 GiB heap, $DIRTY_PAGES pages dirtied per 64 ms, median, µs" \
+	row "parked per checkpoint, $heap_mib MiB heap, $dirty_pages pages dirtied per 64 ms, median, µs" \
 		"$(show heap_parked_us_median %.0f)"
 	row '— p99, µs' "$(show heap_parked_us_p99 %.0f)"
 	row '— stops measured in a run' "$(show heap_stops %.0f)"
@@ -208,7 +208,7 @@ bench_heap()
 	row '— bytes written per page appended' "$(show store_bytes_per_page %.0f)"
 	row '— of these, to the log / to home and index' \
 		"$(values_of log_bytes_per_page) / $(values_of home_bytes_per_page)"
-	row 'respct-restore to the first step, 1 GiB heap, ms' "$(show heap_restore_ms %.0f)"
+	row "respct-restore to the first step, $heap_mib MiB heap, ms" "$(show heap_restore_ms %.0f)"
 }
 
 # ---- pairs of calls ----

@@ -79,7 +79,7 @@ await()
 	shift
 	until "$@"; do
 		[ "$(date +%s)" -le "$deadline" ] || fail "waited in vain for: $*"
-		sleep 0.01
+		sleep 0.03
 	done
 }
 
