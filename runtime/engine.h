@@ -56,7 +56,7 @@ struct timer_samples {
 struct pending_signals {
 	struct manifest_queued_signal *entries;
 	size_t count, capacity;
-	bool changed; /* not all could be put back as they were */
+	uint64_t changed; /* of these not all could be put back as they were */
 };
 
 /* Pages that the pre-copy protected but could not read; read again in the stop. */

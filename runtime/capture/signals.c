@@ -153,7 +153,7 @@ static int put_back(struct engine *engine)
 	}
 	for (size_t i = 0; i < signals->count; i++)
 		if ((BIT(signals->entries[i].number) & engine->taken_signals) && !put_back_one(&signals->entries[i]))
-			signals->changed = true;
+			signals->changed |= BIT(signals->entries[i].number);
 	return result;
 }
 
@@ -263,11 +263,28 @@ static int take_and_put_back(struct engine *engine, uint64_t set)
 	return result < 0 ? result : put;
 }
 
+/* A timer that has expired between taking and putting back has its signal ahead of what is older: once more. Not those
+ * that cannot be told from others when they come again. */
+static int put_expiries_in_order(struct engine *engine)
+{
+	int result = 0;
+	for (int i = 0; i < MOST_TAKES && result == 0; i++) {
+		uint64_t again = engine->takeable_signals & engine->shared_timer_signals & ~engine->pending.changed,
+			 all = 0;
+		if (again == 0 || !rt_shared_timer_expired(engine))
+			break;
+		result = look_at_threads(engine, &all);
+		if (result == 0)
+			result = take_and_put_back(engine, again);
+	}
+	return result;
+}
+
 int rt_capture_signals(struct engine *engine)
 {
 	uint64_t all = 0;
 	engine->pending.count = 0;
-	engine->pending.changed = false;
+	engine->pending.changed = 0;
 	int result = rt_sample_timers(engine);
 	if (result < 0)
 		return result;
@@ -281,14 +298,7 @@ int rt_capture_signals(struct engine *engine)
 	if ((all & engine->takeable_signals) == 0)
 		return 0;
 	result = take_and_put_back(engine, engine->takeable_signals);
-	/* A timer that expired between has its signal ahead of what is older. */
-	for (int i = 0; i < MOST_TAKES && result == 0 && !engine->pending.changed && rt_shared_timer_expired(engine);
-	     i++) {
-		result = look_at_threads(engine, &all);
-		if (result == 0)
-			result = take_and_put_back(engine, engine->takeable_signals & engine->shared_timer_signals);
-	}
-	return result;
+	return result < 0 ? result : put_expiries_in_order(engine);
 }
 
 bool rt_expiry_was_taken(const struct engine *engine, int timer)

@@ -1,5 +1,6 @@
 /* Timers that share a signal, which is blocked, expire one after the other, some of them while a checkpoint looks at
- * what is pending: their signals are received once each, in the order of their expiry. */
+ * what is pending: their signals are received once each, in the order of their expiry. Meanwhile another thread has
+ * signals pending that only it could send to itself as they were sent: they come, too, each once. */
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
@@ -8,6 +9,7 @@
 
 #define TIMERS 20
 #define APART_MS 4
+#define FOR_THREAD 256
 
 /* Timers expire on the processor that started them; two of them may be late by different times. */
 static void stay_on_one_processor(void)
@@ -34,10 +36,32 @@ static timer_t start_timer(int number, int value)
 	return timer;
 }
 
+/* Blocks the signal, as its starter did. Receives all when there is one more. */
+static void *receive_for_thread(void *argument)
+{
+	int number = *(int *)argument;
+	struct timespec none = {0, 0};
+	siginfo_t info;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	CHECK_EQUAL(sigwaitinfo(&set, &info), SIGUSR1);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	for (int i = 0; i < FOR_THREAD; i++) {
+		CHECK_EQUAL(sigtimedwait(&set, &info, &none), number);
+		CHECK_EQUAL(info.si_code, SI_USER); /* glibc's name for SI_TKILL */
+		CHECK_EQUAL(info.si_pid, getpid());
+	}
+	CHECK_EQUAL(sigtimedwait(&set, &info, &none), -1);
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	long rounds = victim_work(argc, argv, 25), round, received = 0;
-	int number = SIGRTMIN + 6, i;
+	int number = SIGRTMIN + 6, other = SIGRTMIN + 7, i;
 	struct timespec none = {0, 0};
 	timer_t timers[TIMERS];
 	siginfo_t info;
@@ -46,7 +70,14 @@ int main(int argc, char **argv)
 	stay_on_one_processor();
 	sigemptyset(&set);
 	sigaddset(&set, number);
+	sigaddset(&set, other);
+	sigaddset(&set, SIGUSR1);
 	CHECK_EQUAL(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	pthread_t thread = start_thread(receive_for_thread, &other);
+	for (i = 0; i < FOR_THREAD; i++)
+		CHECK_EQUAL(pthread_kill(thread, other), 0);
+	sigemptyset(&set);
+	sigaddset(&set, number);
 	for (round = 0; round < rounds; round++) {
 		for (i = 0; i < TIMERS; i++)
 			timers[i] = start_timer(number, i);
@@ -60,6 +91,8 @@ int main(int argc, char **argv)
 		}
 		CHECK_EQUAL(sigtimedwait(&set, &info, &none), -1);
 	}
+	CHECK_EQUAL(pthread_kill(thread, SIGUSR1), 0);
+	join_thread(thread);
 	printf("timer_order: %ld\n", received);
 	return 0;
 }
