@@ -1,8 +1,8 @@
 /*
- * Which files the undo log has met since the last stop: a fixed table. What finds no room in it is forgotten, and
- * logged once more.
+ * Which files the undo log has met since the last stop: a fixed table. What finds no room takes the place of another
+ * file, which is logged once more when it is met again.
  *
- * Under the lock of the undo log.
+ * Under the lock of the undo log, or in the stop.
  */
 #ifndef RT_FILES_UNDO_SEEN_H
 #define RT_FILES_UNDO_SEEN_H

@@ -2,11 +2,12 @@
  * What the parts of undo.h share: its state, and what saves how things are before a call changes them.
  *
  * All state is in the runtime's memory, under one lock, which is only held with all signals blocked: nobody is ever
- * captured holding it or waiting for it. All functions here: with the lock held.
+ * captured holding it or waiting for it. What takes a `struct rt_undo` is called with the
+ * lock held.
  *
- * They return 0: the section stays open, as it must before any call that changes a name or overwrites something, also
- * where there is nothing to save: a stop is often asked for within a section, and comes where it ends. A thread captured
- * between there and its call would make the call unsaved, and again after a restore.
+ * What saves returns 0: the section stays open, as it must before any call that changes a name or overwrites something,
+ * also where there is nothing to save: a stop is often asked for within a section, and comes where it ends. A thread
+ * captured between there and its call would make the call unsaved, and again after a restore.
  *
  * -ENOENT: the call may wait, or changes nothing but what comes behind the end of a file. Else: it could not be saved.
  */

@@ -14,8 +14,6 @@
 
 #include "restore/descriptors/private.h"
 
-#define ACCEPT_TIMEOUT_MS 1000 /* a connection of our own is there at once */
-
 struct entry *restore_find_socket(struct restoration *restoration, uint64_t inode, uint32_t kind)
 {
 	for (size_t i = 0; inode != 0 && i < restoration->count; i++) {
@@ -148,7 +146,7 @@ static const struct entry *find_server(struct restoration *restoration, const st
 static int accept_unix(const struct restoration *restoration, int listener)
 {
 	struct pollfd entry = {.fd = listener, .events = POLLIN};
-	while (poll(&entry, 1, ACCEPT_TIMEOUT_MS) == 1) {
+	while (poll(&entry, 1, RESTORE_ACCEPT_MS) == 1) {
 		struct ucred peer = {0};
 		socklen_t length = sizeof(peer);
 		int fd = restore_move_up(restoration, accept4(listener, NULL, NULL, SOCK_CLOEXEC));

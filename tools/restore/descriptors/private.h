@@ -125,9 +125,6 @@ static inline bool restore_is_network(const struct entry *entry)
 	return restore_socket_of(entry)->family == AF_INET || restore_socket_of(entry)->family == AF_INET6;
 }
 
-/* A new socket of the same kind at a temporary number; -1: errno. */
-int restore_new_socket(const struct restoration *restoration, const struct entry *entry);
-
 /* ---- options.c: the payload of a socket ---- */
 
 /* Whether options and addresses lie within the payload. Parse calls it before all others. */
@@ -156,6 +153,9 @@ void restore_set_last_options(int fd, const struct entry *entry);
 
 /* ---- socket.c ---- */
 
+/* A new socket of the same kind at a temporary number; -1: errno. */
+int restore_new_socket(const struct restoration *restoration, const struct entry *entry);
+
 /* Refuses: "cannot WHAT for descriptor N". */
 int restore_refuse_socket(struct restoration *restoration, const struct entry *entry, const char *what);
 
@@ -169,6 +169,8 @@ struct entry *restore_find_socket(struct restoration *restoration, uint64_t inod
 
 /* When all sockets are there: connections that wait to be accepted, the last options. 0 or -1. */
 int restore_finish_sockets(struct restoration *restoration);
+
+#define RESTORE_ACCEPT_MS 1000 /* how long accept() waits for a connection of our own, which is there at once */
 
 /* ---- tcp.c ---- */
 

@@ -25,6 +25,13 @@ int restore_refuse_socket(struct restoration *restoration, const struct entry *e
 
 /* ---- bound and listening sockets ---- */
 
+int restore_new_socket(const struct restoration *restoration, const struct entry *entry)
+{
+	const struct descriptor_socket *recorded = restore_socket_of(entry);
+	return restore_move_up(restoration, socket((int)recorded->family, (int)recorded->type | SOCK_CLOEXEC,
+						   (int)recorded->protocol));
+}
+
 static bool is_unix_path(const struct entry *entry, char *path)
 {
 	const struct sockaddr_storage address = restore_local_address(entry);
@@ -129,8 +136,7 @@ int restore_open_socket(struct restoration *restoration, struct entry *entry)
 {
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	char path[UNIX_PATH_SIZE];
-	int fd = socket((int)recorded->family, (int)recorded->type | SOCK_CLOEXEC, (int)recorded->protocol);
-	entry->temporary = restore_move_up(restoration, fd);
+	entry->temporary = restore_new_socket(restoration, entry);
 	if (entry->temporary < 0)
 		return restore_refuse_socket(restoration, entry, "make a socket");
 	restore_set_options(entry->temporary, entry);
@@ -138,7 +144,7 @@ int restore_open_socket(struct restoration *restoration, struct entry *entry)
 		return 0;
 	if (is_unix_path(entry, path))
 		return check_path(restoration, entry, path);
-	bool datagrams = (recorded->family == AF_INET || recorded->family == AF_INET6) && recorded->type == SOCK_DGRAM;
+	bool datagrams = restore_is_network(entry) && recorded->type == SOCK_DGRAM;
 	bool filled = datagrams && restore_fill_elsewhere(restoration, entry);
 	if (bind_socket(restoration, entry) < 0)
 		return -1;

@@ -19,7 +19,6 @@
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51 /* Linux 6.3 */
 #endif
-#define ACCEPT_TIMEOUT_MS 1000 /* a connection of our own is there at once */
 #define NS_PER_S 1000000000L
 
 /* The kernel lets the addresses of a connection that has ended be used again after a second
@@ -58,7 +57,7 @@ static int accept_own(const struct restoration *restoration, int listener, int c
 	socklen_t own_length = sizeof(own), length;
 	struct pollfd entry = {.fd = listener, .events = POLLIN};
 	getsockname(client, (struct sockaddr *)&own, &own_length);
-	while (poll(&entry, 1, ACCEPT_TIMEOUT_MS) == 1) {
+	while (poll(&entry, 1, RESTORE_ACCEPT_MS) == 1) {
 		length = sizeof(peer);
 		memset(&peer, 0, sizeof(peer));
 		int fd = restore_move_up(restoration,
@@ -124,13 +123,6 @@ void restore_forget_port_range(int fd)
 	uint32_t off = 0;
 	setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &off, sizeof(off));
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &off, sizeof(off));
-}
-
-int restore_new_socket(const struct restoration *restoration, const struct entry *entry)
-{
-	const struct descriptor_socket *recorded = restore_socket_of(entry);
-	return restore_move_up(restoration, socket((int)recorded->family, (int)recorded->type | SOCK_CLOEXEC,
-						   (int)recorded->protocol));
 }
 
 /* Which of the recorded addresses two ends are to have. */
