@@ -10,24 +10,29 @@
 #include "life/environment.h"
 #include "life/pause.h"
 #include "next.h"
+#include "threads/thread.h"
 
 /* What a failed exec gives back. */
-static int come_back(int result, char *const given[], char *const used[])
+static int come_back(int result, char *const given[], char *const used[], const struct rt_kernel_sigaction *kept)
 {
 	int saved = errno;
 	rt_environment_free(given, used);
+	if (kept != NULL)
+		rt_straggler_catch(kept);
 	rt_checkpoints_go_on();
 	errno = saved;
 	return result;
 }
 
-#define EXEC(name, parameters, ...)                                                 \
-	SHIM_EXPORT int name parameters                                             \
-	{                                                                           \
-		char *const *given = environment;                                   \
-		rt_pause_checkpoints();                                             \
-		environment = rt_environment_complete(given);                       \
-		return come_back(SHIM_NEXT(name)(__VA_ARGS__), given, environment); \
+#define EXEC(name, parameters, ...)                                                                         \
+	SHIM_EXPORT int name parameters                                                                     \
+	{                                                                                                   \
+		char *const *given = environment;                                                           \
+		struct rt_kernel_sigaction kept;                                                            \
+		rt_pause_checkpoints();                                                                     \
+		bool ignored = rt_straggler_ignore(&kept);                                                  \
+		environment = rt_environment_complete(given);                                               \
+		return come_back(SHIM_NEXT(name)(__VA_ARGS__), given, environment, ignored ? &kept : NULL); \
 	}
 
 EXEC(execve, (const char *path, char *const arguments[], char *const environment[]), path, arguments, environment)

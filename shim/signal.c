@@ -11,17 +11,31 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 
+#include "base/message.h"
 #include "life/bus.h"
 #include "life/crash.h"
 #include "mask.h"
 #include "next.h"
 #include "threads/thread.h"
 
+/* Once. Not in children. */
+static void say_shared(void)
+{
+	static bool said;
+	if (rt_root.engine == NULL || !rt_straggler_is_shared() || said)
+		return;
+	said = true;
+	rt_say("the program catches signal %d, which stops its threads, too: it cannot block it, nor wait for it "
+	       "(RESPCT_SIGNAL chooses another)",
+	       rt_root.signal);
+}
+
 static int shadow_action(const struct sigaction *action, struct sigaction *old)
 {
 	struct sigaction previous = rt_straggler_shadow;
 	if (action != NULL)
 		rt_straggler_shadow = *action;
+	say_shared();
 	if (old != NULL)
 		*old = previous;
 	return 0;

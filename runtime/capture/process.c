@@ -165,7 +165,7 @@ static int64_t clock_ns(int clock)
 /* Of signals that are restored with all they carry, the number is not wanted again. */
 static uint64_t numbers_only(const struct engine *engine, uint64_t pending)
 {
-	return pending & ~engine->takeable_signals & ~engine->timer_signals & ~(1UL << (rt_root.signal - 1));
+	return pending & ~engine->takeable_signals & ~engine->timer_signals;
 }
 
 static int32_t read_oom_score_adjustment(const struct engine *engine)

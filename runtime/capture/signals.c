@@ -93,8 +93,11 @@ static int make_room(struct pending_signals *signals)
 	return 0;
 }
 
+/* Not what stopped a thread that had parked before: it is parked. */
 static void remember(struct pending_signals *signals, int tid, const siginfo_t *info)
 {
+	if (rt_straggler_is(info))
+		return;
 	struct manifest_queued_signal *entry = &signals->entries[signals->count++];
 	entry->tid = tid;
 	entry->number = info->si_signo;
@@ -200,6 +203,8 @@ static const struct stopped_thread *main_thread(const struct engine *engine)
 static int look_at_threads(struct engine *engine, uint64_t *pending)
 {
 	int queued = signals_are_queued(engine);
+	/* A thread may still have ours; that the program has sent it the same is worth a look only where it has a handler. */
+	uint64_t only_ours = rt_straggler_is_shared() ? 0 : BIT(rt_root.signal);
 	for (int i = 0; i < engine->thread_count && queued >= 0; i++) {
 		struct stopped_thread *thread = &engine->threads[i];
 		int result = 0;
@@ -208,6 +213,7 @@ static int look_at_threads(struct engine *engine, uint64_t *pending)
 			result = read_pending(engine, thread->tid, &thread->pending);
 		if (result < 0)
 			return result;
+		thread->pending &= ~only_ours;
 		*pending |= thread->pending;
 	}
 	return queued < 0 ? queued : 0;
@@ -294,7 +300,7 @@ int rt_capture_signals(struct engine *engine)
 	result = look_at_threads(engine, &all);
 	if (result < 0)
 		return result;
-	engine->takeable_signals = ~(LEFT_ALONE | BIT(rt_root.signal) | engine->timer_signals);
+	engine->takeable_signals = ~(LEFT_ALONE | engine->timer_signals);
 	if ((all & engine->takeable_signals) == 0)
 		return 0;
 	result = take_and_put_back(engine, engine->takeable_signals);

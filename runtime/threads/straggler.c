@@ -33,6 +33,16 @@
 
 struct sigaction rt_straggler_shadow;
 
+bool rt_straggler_is(const siginfo_t *info)
+{
+	return info->si_code == SI_QUEUE && info->si_value.sival_ptr == STRAGGLER_COOKIE;
+}
+
+bool rt_straggler_is_shared(void)
+{
+	return rt_straggler_shadow.sa_handler != SIG_DFL && rt_straggler_shadow.sa_handler != SIG_IGN;
+}
+
 void rt_wait_begin(struct rt_wait *wait)
 {
 	wait->outer = rt_local.wait;
@@ -204,7 +214,9 @@ static uint64_t deliverable_signals(const ucontext_t *context)
 	uint64_t pending = 0, blocked;
 	memcpy(&blocked, &context->uc_sigmask, sizeof(blocked));
 	rt_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
-	return pending & ~blocked & ~(1UL << (rt_root.signal - 1));
+	if (!rt_straggler_is_shared())
+		blocked |= 1UL << (rt_root.signal - 1);
+	return pending & ~blocked;
 }
 
 /* Whether one of these signals has a handler; with `interrupting`, one without SA_RESTART. */
@@ -239,17 +251,22 @@ static void restart_call(ucontext_t *context, long number, struct rt_wait *wait)
 	registers[REG_RAX] = number;
 }
 
-/* A call that the kernel will restart, but a handler of the program's should interrupt. */
-static void interrupt_restarted_call(ucontext_t *context)
+/* A call that the kernel will restart, and a handler without SA_RESTART ends. */
+static void end_restarted_call(ucontext_t *context)
 {
 	greg_t *registers = context->uc_mcontext.gregs;
-	const uint8_t *code = (const uint8_t *)registers[REG_RIP];
-	uint64_t signals = deliverable_signals(context);
-	if (signals == 0 || !is_syscall_instruction(code) || !waits_and_restarts(registers[REG_RAX]) ||
-	    !runs_handler(signals, true))
+	if (!is_syscall_instruction((const uint8_t *)registers[REG_RIP]) || !waits_and_restarts(registers[REG_RAX]))
 		return;
 	registers[REG_RIP] += 2;
 	registers[REG_RAX] = -EINTR;
+}
+
+/* A call that the kernel will restart, but a handler of the program's should interrupt. */
+static void interrupt_restarted_call(ucontext_t *context)
+{
+	uint64_t signals = deliverable_signals(context);
+	if (signals != 0 && runs_handler(signals, true))
+		end_restarted_call(context);
 }
 
 /*
@@ -292,40 +309,73 @@ static void stop_in_handler(ucontext_t *context)
 		interrupt_restarted_call(context);
 }
 
-/* A signal of the program's own on our number: what its handler would have been. */
-static void pass_on(int number, siginfo_t *info, void *context)
+/* The process ends by the signal, as soon as our handler returns. */
+static void end_by(int number)
 {
-	if (rt_straggler_shadow.sa_handler == SIG_DFL || rt_straggler_shadow.sa_handler == SIG_IGN)
+	struct rt_kernel_sigaction standard = {.handler = (void *)SIG_DFL};
+	rt_syscall(SYS_rt_sigaction, number, &standard, NULL, sizeof(uint64_t));
+	rt_sys_tgkill(rt_sys_getpid(), rt_sys_gettid(), number);
+}
+
+/* A signal of the program's own on our number: what the kernel would have done. Only, it stays unblocked in its handler. */
+static void pass_on(int number, siginfo_t *info, ucontext_t *context)
+{
+	struct sigaction asked = rt_straggler_shadow;
+	uint64_t mask, more;
+	if (asked.sa_handler == SIG_DFL)
+		end_by(number);
+	if (asked.sa_handler == SIG_DFL || asked.sa_handler == SIG_IGN)
 		return;
-	if (rt_straggler_shadow.sa_flags & SA_SIGINFO)
-		rt_straggler_shadow.sa_sigaction(number, info, context);
+	if (asked.sa_flags & (int)SA_RESETHAND)
+		rt_straggler_shadow.sa_handler = SIG_DFL;
+	if ((asked.sa_flags & SA_RESTART) == 0)
+		end_restarted_call(context);
+	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+	memcpy(&more, &asked.sa_mask, sizeof(more));
+	mask |= more & ~(1UL << (number - 1));
+	rt_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
+	if (asked.sa_flags & SA_SIGINFO)
+		asked.sa_sigaction(number, info, context);
 	else
-		rt_straggler_shadow.sa_handler(number);
+		asked.sa_handler(number);
 }
 
 static void handle_straggler_signal(int number, siginfo_t *info, void *context)
 {
-	if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == STRAGGLER_COOKIE) {
-		if (!rt_can_be_stopped())
-			return;
-		if (is_in_vdso(context))
-			rt_thread_postpone();
-		else
-			stop_in_handler(context);
-	} else {
+	if (!rt_straggler_is(info))
 		pass_on(number, info, context);
-	}
+	else if (!rt_can_be_stopped())
+		return;
+	else if (is_in_vdso(context))
+		rt_thread_postpone();
+	else
+		stop_in_handler(context);
 }
 
 int rt_straggler_install(int signal, bool on_alternate_stack)
 {
-	struct rt_kernel_sigaction action = {
+	struct rt_kernel_sigaction before, action = {
 		.handler = handle_straggler_signal,
 		.flags = SA_SIGINFO | SA_RESTART | RT_SA_RESTORER | (on_alternate_stack ? SA_ONSTACK : 0),
 		.restorer = rt_arch_signal_return,
 		.mask = ~0UL,
 	};
-	return (int)rt_syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof(uint64_t));
+	int result = (int)rt_syscall(SYS_rt_sigaction, signal, &action, &before, sizeof(uint64_t));
+	if (result == 0 && before.handler == (void *)SIG_IGN) /* inherited */
+		rt_straggler_shadow.sa_handler = SIG_IGN;
+	return result;
+}
+
+bool rt_straggler_ignore(struct rt_kernel_sigaction *kept)
+{
+	struct rt_kernel_sigaction ignore = {.handler = (void *)SIG_IGN};
+	return rt_root.signal != 0 && rt_straggler_shadow.sa_handler == SIG_IGN &&
+	       rt_syscall(SYS_rt_sigaction, rt_root.signal, &ignore, kept, sizeof(uint64_t)) == 0;
+}
+
+void rt_straggler_catch(const struct rt_kernel_sigaction *kept)
+{
+	rt_syscall(SYS_rt_sigaction, rt_root.signal, kept, NULL, sizeof(uint64_t));
 }
 
 int rt_straggler_send(int tid)

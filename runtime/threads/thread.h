@@ -106,8 +106,19 @@ static inline void rt_restart_point(void)
  * runs on. 0 or -errno. */
 int rt_straggler_install(int signal, bool on_alternate_stack);
 
+/* Where the program ignores that number: lets the kernel ignore it, as a program that is executed inherits it, and gives
+ * back whether it does, and in *kept what rt_straggler_catch() undoes it with. While checkpoints are paused. */
+bool rt_straggler_ignore(struct rt_kernel_sigaction *kept);
+void rt_straggler_catch(const struct rt_kernel_sigaction *kept);
+
 /* Interrupts a thread so that it parks in the handler. Checkpoint thread. 0 or -errno. */
 int rt_straggler_send(int tid);
+
+/* Whether this signal is one of rt_straggler_send(), or one of the program's with the same number. */
+bool rt_straggler_is(const siginfo_t *info);
+
+/* Whether the program has a handler for that number. */
+bool rt_straggler_is_shared(void);
 
 /* What the program asked sigaction() for on the straggler signal; kept, never installed. */
 extern struct sigaction rt_straggler_shadow;

@@ -447,6 +447,31 @@ test_exit_status()
 	"$respct" run --fresh --store "$store" -- sh -c 'kill -TERM $$' 2>err
 	status=$?
 	[ $status -eq 143 ] || fail "exit status $status instead of 143"
+	"$respct" run --fresh --store "$store" -- sh -c 'kill -61 $$' 2>err # the number that stops threads
+	status=$?
+	[ $status -eq 189 ] || fail "exit status $status instead of 189"
+}
+
+# The number that stops threads: it works, within limits that one line names, and not of another number.
+test_program_catches_our_signal()
+{
+	command -v python3 >/dev/null || skip "no python3"
+	catch='import os, signal, sys
+n = int(sys.argv[1])
+signal.signal(n, lambda n, f: print("caught", n))
+os.kill(os.getpid(), n)
+signal.signal(n, signal.SIG_IGN)
+os.kill(os.getpid(), n)
+print(signal.getsignal(n) == signal.SIG_IGN)'
+	for number in 61 60; do
+		RESPCT_QUIET=1 "$respct" run --fresh --store "$store" -- python3 -c "$catch" $number >out 2>err || fail "exit status $?"
+		[ "$(cat out)" = "caught $number
+True" ] || fail "it printed $(cat out)"
+		[ "$(grep -c "catches signal $number" err)" -eq $((number == 61)) ] || fail "stderr: $(cat err)"
+		[ "$(wc -l <err)" -le 1 ] || fail "stderr: $(cat err)"
+	done
+	"$respct" run --fresh --store "$store" -- sh -c 'trap "" 61; "$0" -c "import os; os.kill(os.getpid(), 61); print(1)"' \
+		python3 >out 2>err || fail "ignored, then inherited: exit status $?"
 }
 
 test_messages()
