@@ -256,9 +256,9 @@ static void note_stuck(struct engine *engine)
 {
 	engine->statistics.abandoned++;
 	if (++engine->stuck == STUCK_CHECKPOINTS)
-		rt_say("thread %d cannot be stopped (it blocks all signals, or waits for a device or a vfork child): "
-		       "no new checkpoint until it can",
-		       engine->unparked);
+		rt_say("thread %d cannot be stopped (%s): no new checkpoint until it can", engine->unparked,
+		       engine->signal_refused ? "as many signals are pending as RLIMIT_SIGPENDING allows"
+					      : "it blocks all signals, or waits for a device or a vfork child");
 }
 
 /* Once the last thread of a restored process has left the restorer, or ended there, it goes. */

@@ -37,8 +37,9 @@
 
 /* ---- what the kernel shows ---- */
 
-/* The number of a line of a status file, in the given base, to *value. 0 or -errno. */
-static int read_status_field(int fd, const char *key, unsigned int base, uint64_t *value)
+/* The number of a line of a status file, in the given base, to *value, and of what is behind a slash to *limit unless
+ * NULL. 0 or -errno. */
+static int read_status_field(int fd, const char *key, unsigned int base, uint64_t *value, uint64_t *limit)
 {
 	char text[RT_STATUS_BYTES];
 	int result = rt_status_read(fd, text, sizeof(text));
@@ -46,6 +47,8 @@ static int read_status_field(int fd, const char *key, unsigned int base, uint64_
 	if (at == NULL)
 		return result < 0 ? result : -EIO;
 	*value = rt_parse_number(&at, base);
+	if (limit != NULL && *at++ == '/')
+		*limit = rt_parse_number(&at, base);
 	return 0;
 }
 
@@ -58,7 +61,7 @@ static int read_pending(const struct engine *engine, int tid, uint64_t *pending)
 	*pending = 0;
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
-	int result = read_status_field(fd, "SigPnd:", 16, pending);
+	int result = read_status_field(fd, "SigPnd:", 16, pending, NULL);
 	rt_sys_close(fd);
 	return result == -ESRCH ? 0 : result;
 }
@@ -67,11 +70,14 @@ static int read_pending(const struct engine *engine, int tid, uint64_t *pending)
  * Whether any thread may have a signal pending. Its sender may have run on after the receiver parked,
  * so only a look now tells. The kernel counts the signals queued for this user's processes, all of them
  * (SigQ): none queued, none pending, whatever the number of threads. 1, 0 or -errno.
+ *
+ * More of them than the limit allows (RLIMIT_SIGPENDING, lowered since) could not be put back: engine->too_many_signals.
  */
-static int signals_are_queued(const struct engine *engine)
+static int signals_are_queued(struct engine *engine)
 {
-	uint64_t count = 0;
-	int result = read_status_field(engine->status_fd, "SigQ:", 10, &count);
+	uint64_t count = 0, limit = UINT64_MAX;
+	int result = read_status_field(engine->status_fd, "SigQ:", 10, &count, &limit);
+	engine->too_many_signals = count > limit;
 	return result < 0 ? result : count != 0;
 }
 
@@ -204,7 +210,7 @@ static int look_at_threads(struct engine *engine, uint64_t *pending)
 {
 	int queued = signals_are_queued(engine);
 	/* A thread may still have ours; that the program has sent it the same is worth a look only where it has a handler. */
-	uint64_t only_ours = rt_straggler_is_shared() ? 0 : BIT(rt_root.signal);
+	uint64_t only_ours = rt_straggler_is_shared() && !engine->too_many_signals ? 0 : BIT(rt_root.signal);
 	for (int i = 0; i < engine->thread_count && queued >= 0; i++) {
 		struct stopped_thread *thread = &engine->threads[i];
 		int result = 0;
@@ -300,7 +306,12 @@ int rt_capture_signals(struct engine *engine)
 	result = look_at_threads(engine, &all);
 	if (result < 0)
 		return result;
-	engine->takeable_signals = ~(LEFT_ALONE | engine->timer_signals);
+	engine->takeable_signals = engine->too_many_signals ? 0 : ~(LEFT_ALONE | engine->timer_signals);
+	if ((all & ~LEFT_ALONE) != 0 && engine->too_many_signals && !engine->told_signals) {
+		rt_say("more signals are pending than RLIMIT_SIGPENDING allows: a restored process gets one of each, "
+		       "without what it carries");
+		engine->told_signals = true;
+	}
 	if ((all & engine->takeable_signals) == 0)
 		return 0;
 	result = take_and_put_back(engine, engine->takeable_signals);

@@ -223,7 +223,7 @@ static int press_threads(struct engine *engine, bool grace_over)
 				thread->exited = true;
 		} else if (grace_over || is_known_straggler(engine, thread)) {
 			thread->signalled_round = engine->round;
-			rt_straggler_send(thread->tid);
+			engine->signal_refused |= rt_straggler_send(thread->tid) == -EAGAIN;
 		}
 	}
 	return running;
@@ -342,6 +342,7 @@ int rt_quiesce(struct engine *engine)
 	if (result < 0)
 		return result;
 	close_gate(engine);
+	engine->signal_refused = false;
 	struct last_thread last = {0};
 	int64_t start = rt_monotonic_ns(), now = start;
 	for (;;) {

@@ -354,7 +354,8 @@ static void handle_straggler_signal(int number, siginfo_t *info, void *context)
 
 int rt_straggler_install(int signal, bool on_alternate_stack)
 {
-	struct rt_kernel_sigaction before, action = {
+	struct rt_kernel_sigaction before;
+	struct rt_kernel_sigaction action = {
 		.handler = handle_straggler_signal,
 		.flags = SA_SIGINFO | SA_RESTART | RT_SA_RESTORER | (on_alternate_stack ? SA_ONSTACK : 0),
 		.restorer = rt_arch_signal_return,

@@ -128,6 +128,20 @@ void make_posix_timers(const struct plan *plan)
 	start_posix_timers(plan);
 }
 
+/* What tgkill() sent is sent so again, by this process. */
+static void queue_signal(int pid, const struct manifest_queued_signal *queued)
+{
+	long result;
+	if (queued->tid == 0)
+		result = rt_syscall(SYS_rt_sigqueueinfo, pid, queued->number, queued->info);
+	else
+		result = rt_syscall(SYS_rt_tgsigqueueinfo, pid, queued->tid, queued->number, queued->info);
+	if (result == -EPERM && queued->tid != 0)
+		result = rt_sys_tgkill(pid, queued->tid, queued->number);
+	if (result < 0)
+		fail("making a signal pending again", 0, result);
+}
+
 /* All threads still block all signals, so they stay pending. */
 void make_signals_pending(const struct plan *plan)
 {
@@ -140,11 +154,6 @@ void make_signals_pending(const struct plan *plan)
 			if (plan->threads[i].state.pending & bit)
 				rt_sys_tgkill(pid, plan->threads[i].state.tid, number);
 	}
-	for (uint32_t i = 0; i < plan->queued_signal_count; i++) {
-		const struct manifest_queued_signal *queued = &plan->queued_signals[i];
-		if (queued->tid == 0)
-			rt_syscall(SYS_rt_sigqueueinfo, pid, queued->number, queued->info);
-		else if (rt_syscall(SYS_rt_tgsigqueueinfo, pid, queued->tid, queued->number, queued->info) < 0)
-			rt_sys_tgkill(pid, queued->tid, queued->number); /* as it was sent, by this process */
-	}
+	for (uint32_t i = 0; i < plan->queued_signal_count; i++)
+		queue_signal(pid, &plan->queued_signals[i]);
 }
