@@ -129,7 +129,6 @@ struct engine {
 	uint64_t process_pending;      /* signals pending for the process in this stop */
 	uint64_t timer_signals;        /* those that exactly one timer of timer_create(2) sends */
 	uint64_t shared_timer_signals; /* those that several send */
-	bool too_many_signals;         /* for the process's limit */
 	uint64_t takeable_signals;     /* those that are captured with all they carry */
 	uint64_t taken_signals;        /* of these, those that the command to a thread is about */
 	struct pending_signals pending;
@@ -147,6 +146,7 @@ struct engine {
 	bool advice_read;              /* has been looked at */
 	bool vdso_stored;              /* the store has had its pages from this process */
 	bool told_shared_file;         /* said once that a file's contents are not rolled back */
+	bool too_many_signals;         /* are pending for the process's limit */
 	bool signal_refused;           /* a thread could not be sent the signal that stops it */
 	bool told_signals;             /* said once that signals are restored by their numbers only */
 	bool told_mapping;             /* said once that a mapping cannot be restored */
