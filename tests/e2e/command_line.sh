@@ -481,6 +481,25 @@ test_messages()
 	[ "$(wc -l <err)" -eq 1 ] && grep -q "$store" err || fail "stderr must say where the checkpoints go, in one line"
 }
 
+# A lower nice value than that of the restore only root may set.
+test_restored_nice_value()
+{
+	make_crashed_store
+	nice -n 5 "$restore" "$store" >restored-output 2>restored-errors </dev/null &
+	child=$!
+	await 30 epoch_above "$(value epoch)"
+	find_program
+	nice=$(awk '{ print $19 }' "/proc/$program/stat")
+	if [ "$(id -u)" -eq 0 ]; then
+		[ "$nice" -eq 0 ] || fail "nice value $nice instead of 0"
+		[ ! -s restored-errors ] || fail "stderr: $(cat restored-errors)"
+	else
+		[ "$nice" -eq 5 ] || fail "nice value $nice: what did it try?"
+		grep -q 'not set again: nice value$' restored-errors || fail "stderr: $(cat restored-errors)"
+	fi
+	finish 0
+}
+
 test_restored_exit_status()
 {
 	make_crashed_store 17

@@ -115,7 +115,18 @@ struct plan {
 	int32_t first_own_fd; /* descriptors from here on are the tool's, closed before the resume */
 	int32_t privileged;   /* the process's user, groups and capabilities can be taken, at the end */
 	uint32_t ready;       /* futex: threads that wait, and again when they have their credentials */
+	uint32_t refused;     /* what could not be set again: bits of enum plan_refused; atomic */
 	uint32_t go;          /* futex: 1 lets them take their credentials, 2 enter the image */
+};
+
+/* In the order in which they are named. */
+enum plan_refused {
+	REFUSED_AFFINITY,
+	REFUSED_SCHEDULING,
+	REFUSED_NICE,
+	REFUSED_IO_PRIORITY,
+	REFUSED_LIMITS,
+	REFUSED_KINDS,
 };
 
 /* Entry of the restorer, at the start of its code. Never returns. */

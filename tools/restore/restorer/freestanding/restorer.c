@@ -82,6 +82,30 @@ void fail(const char *step, uint64_t address, long error)
 		rt_syscall(SYS_exit_group, EXIT_TOOL_FAILED);
 }
 
+/* Notes what the kernel has refused to set. */
+static void note(struct plan *plan, enum plan_refused what, long result)
+{
+	if (result < 0)
+		__atomic_or_fetch(&plan->refused, 1U << what, __ATOMIC_RELAXED);
+}
+
+/* In one line. */
+static void say_refused(const struct plan *plan)
+{
+	static const char names[REFUSED_KINDS][20] = {"processor affinity", "scheduling policy", "nice value",
+						      "I/O priority", "resource limits"};
+	const char *before = "respct-restore: for want of rights, or of processors, not set again: ";
+	for (unsigned kind = 0; kind < REFUSED_KINDS; kind++) {
+		if ((plan->refused & 1U << kind) == 0)
+			continue;
+		print(before);
+		print(names[kind]);
+		before = ", ";
+	}
+	if (plan->refused != 0)
+		print("\n");
+}
+
 void reach(struct plan *plan, enum rt_fail_point point)
 {
 	int result = rt_fail_reach(&plan->resume.fail, point, FAIL_REFUSES);
@@ -96,26 +120,26 @@ static bool limits_memory(const struct manifest_limit *limit)
 	return limit->resource == RLIMIT_AS || limit->resource == RLIMIT_DATA;
 }
 
-/* A limit that may not be raised again stays as it is; one that may not be lowered does not exist. */
-static void set_limit(const struct manifest_limit *limit, uint64_t room)
+/* A limit that may not be raised again stays as it is. */
+static void set_limit(struct plan *plan, const struct manifest_limit *limit, uint64_t room)
 {
 	struct rlimit wanted = {limit->soft, limit->hard};
 	if (wanted.rlim_cur < wanted.rlim_max)
 		wanted.rlim_cur = wanted.rlim_max - wanted.rlim_cur > room ? wanted.rlim_cur + room : wanted.rlim_max;
-	rt_syscall(SYS_prlimit64, 0, limit->resource, &wanted, NULL);
+	note(plan, REFUSED_LIMITS, rt_syscall(SYS_prlimit64, 0, limit->resource, &wanted, NULL));
 }
 
 /*
  * Soft limits of memory go up with what the runtime maps when it starts, so they come before that;
  * those that cannot, after it. The restorer is still there and counts.
  */
-static void set_limits(const struct plan *plan, bool started)
+static void set_limits(struct plan *plan, bool started)
 {
 	for (uint32_t i = 0; i < plan->limit_count; i++) {
 		const struct manifest_limit *limit = &plan->limits[i];
 		bool after = limits_memory(limit) && limit->soft == limit->hard;
 		if (after == started)
-			set_limit(limit, limits_memory(limit) ? plan->block_end - RT_RESTORER_BASE : 0);
+			set_limit(plan, limit, limits_memory(limit) ? plan->block_end - RT_RESTORER_BASE : 0);
 	}
 }
 
@@ -143,7 +167,7 @@ static void close_message_descriptor(const struct plan *plan)
 
 /* ---- threads ---- */
 
-static void set_thread_state(const struct manifest_thread *state)
+static void set_thread_state(struct plan *plan, const struct manifest_thread *state)
 {
 	stack_t alternate = {
 		.ss_sp = (void *)state->alternate_stack_start,
@@ -160,11 +184,12 @@ static void set_thread_state(const struct manifest_thread *state)
 		rt_syscall(SYS_rseq, state->rseq_address, state->rseq_length, 0, state->rseq_signature);
 	if (state->gs_base != 0)
 		rt_syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, state->gs_base);
-	rt_syscall(SYS_sched_setaffinity, 0, sizeof(state->affinity), state->affinity);
-	rt_syscall(SYS_sched_setscheduler, 0, state->policy, &priority);
-	rt_syscall(SYS_setpriority, PRIO_PROCESS, 0, state->nice);
+	note(plan, REFUSED_AFFINITY, rt_syscall(SYS_sched_setaffinity, 0, sizeof(state->affinity), state->affinity));
+	note(plan, REFUSED_SCHEDULING, rt_syscall(SYS_sched_setscheduler, 0, state->policy, &priority));
+	note(plan, REFUSED_NICE, rt_syscall(SYS_setpriority, PRIO_PROCESS, 0, state->nice));
 	if (state->io_priority >= 0)
-		rt_syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, state->io_priority);
+		note(plan, REFUSED_IO_PRIORITY,
+		     rt_syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, state->io_priority));
 	if (state->timer_slack != 0)
 		rt_syscall(SYS_prctl, PR_SET_TIMERSLACK, state->timer_slack, 0, 0, 0);
 }
@@ -190,7 +215,7 @@ static void await(uint32_t *word, uint32_t value)
 static void thread_main(struct plan_thread *thread)
 {
 	struct plan *plan = thread->plan;
-	set_thread_state(&thread->state);
+	set_thread_state(plan, &thread->state);
 	__atomic_add_fetch(&plan->ready, 1, __ATOMIC_RELEASE);
 	futex_wake(&plan->ready);
 	await(&plan->go, 1);
@@ -303,7 +328,7 @@ void restorer_main(struct plan *plan)
 
 	const struct manifest_thread *self = &plan->threads[0].state;
 	rt_syscall(SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, self->tls_base);
-	set_thread_state(self);
+	set_thread_state(plan, self);
 	make_children(plan);
 	start_threads(plan);
 	reach(plan, RT_FAIL_RESTORER_THREADS);
@@ -316,6 +341,7 @@ void restorer_main(struct plan *plan)
 	make_signals_pending(plan);
 	set_timers(plan);
 	make_posix_timers(plan);
+	say_refused(plan);
 	close_message_descriptor(plan);
 	reach(plan, RT_FAIL_RESTORER_GO);
 	*PLAN_OUTCOME = RESTORE_RUNNING;
