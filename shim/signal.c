@@ -5,6 +5,7 @@
  * (runtime/life/crash.h), and SIG_DFL is what the program sees.
  */
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,7 +17,43 @@
 #include "life/crash.h"
 #include "mask.h"
 #include "next.h"
+#include "threads/handler.h"
 #include "threads/thread.h"
+
+/* Signals of libc's own, which it refuses to others. */
+#define LIBC_CANCEL 32
+#define LIBC_SETXID 33
+
+/* Whether the next sigaction() is libc's own, not that of another preloaded library, which must see the call. */
+static bool next_is_libc(void)
+{
+	static int known; /* 1: no, 2: yes */
+	Dl_info libc, next;
+	if (__atomic_load_n(&known, __ATOMIC_RELAXED) == 0) {
+		bool is = dladdr((void *)SHIM_NEXT(sigaction), &next) != 0 &&
+			  dladdr((void *)SHIM_NEXT(gnu_get_libc_version), &libc) != 0 &&
+			  next.dli_fbase == libc.dli_fbase;
+		__atomic_store_n(&known, 1 + is, __ATOMIC_RELAXED);
+	}
+	return known == 2;
+}
+
+static bool is_handler(const struct sigaction *action)
+{
+	return action != NULL && action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
+
+/* sigaction(); handlers return by the runtime's instructions (runtime/threads/handler.h). */
+static int next_action(int number, const struct sigaction *action, struct sigaction *old)
+{
+	if (!is_handler(action) || number == LIBC_CANCEL || number == LIBC_SETXID || !next_is_libc())
+		return SHIM_NEXT(sigaction)(number, action, old);
+	int result = rt_handler_set(number, action, old);
+	if (result == 0)
+		return 0;
+	errno = -result;
+	return -1;
+}
 
 /* Once. Not in children. */
 static void say_shared(void)
@@ -58,7 +95,7 @@ static bool is_stand_in(const struct sigaction *action)
 /* A handler of the program's for SIGBUS is called by the runtime's, which comes first (runtime/life/bus.h). */
 static bool is_bus_handler(int number, const struct sigaction *action)
 {
-	return number == SIGBUS && action != NULL && action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+	return number == SIGBUS && is_handler(action);
 }
 
 /* What the program is to see of an action of the kernel's, of which `asked` is the one it asked for. */
@@ -80,7 +117,7 @@ static int bus_action(const struct sigaction *action, struct sigaction *previous
 	stand_in.sa_flags = (stand_in.sa_flags & ~STAND_IN_FLAGS) | SA_SIGINFO;
 	/* Before it can come. */
 	rt_bus_asked = *action;
-	int result = SHIM_NEXT(sigaction)(SIGBUS, &stand_in, previous);
+	int result = next_action(SIGBUS, &stand_in, previous);
 	if (result < 0)
 		rt_bus_asked = asked;
 	return result;
@@ -93,9 +130,8 @@ static int watched_action(int number, const struct sigaction *action, struct sig
 	sigfillset(&stand_in.sa_mask);
 	bool to_default = action != NULL && action->sa_handler == SIG_DFL;
 	struct sigaction asked = rt_crash_defaults[number], bus_asked = rt_bus_asked;
-	int result = is_bus_handler(number, action)
-			     ? bus_action(action, &previous)
-			     : SHIM_NEXT(sigaction)(number, to_default ? &stand_in : action, &previous);
+	int result = is_bus_handler(number, action) ? bus_action(action, &previous)
+						    : next_action(number, to_default ? &stand_in : action, &previous);
 	if (result < 0)
 		return result;
 	if (to_default) {
@@ -122,7 +158,7 @@ SHIM_EXPORT int sigaction(int number, const struct sigaction *restrict action, s
 	}
 	if (is_watched(number))
 		return watched_action(number, action, old);
-	return SHIM_NEXT(sigaction)(number, action, old);
+	return next_action(number, action, old);
 }
 
 extern int __sigaction(int number, const struct sigaction *restrict action, struct sigaction *restrict old);
@@ -141,30 +177,66 @@ static sighandler_t set_by_sigaction(int number, sighandler_t handler, int flags
 }
 
 /* The older ways to set a handler; libc does not go through sigaction() for them. */
-#define SET_HANDLER(name, flags)                                                             \
-	SHIM_EXPORT sighandler_t name(int number, sighandler_t handler)                      \
-	{                                                                                    \
-		if (rt_root.signal != 0 && (number == rt_root.signal || is_watched(number))) \
-			return set_by_sigaction(number, handler, flags);                     \
-		return SHIM_NEXT(name)(number, handler);                                     \
+#define SET_HANDLER(name, flags)                                         \
+	SHIM_EXPORT sighandler_t name(int number, sighandler_t handler)  \
+	{                                                                \
+		if (rt_root.signal != 0 && handler != SIG_ERR)           \
+			return set_by_sigaction(number, handler, flags); \
+		return SHIM_NEXT(name)(number, handler);                 \
 	}
+
+static uint64_t interrupting; /* atomic: signals for which siginterrupt() was asked to let handlers end calls */
+
+static uint64_t bit_of(int number)
+{
+	return number >= 1 && number < NSIG ? 1UL << (number - 1) : 0;
+}
+
+/* What signal() sets. */
+static int bsd_flags(int number)
+{
+	return __atomic_load_n(&interrupting, __ATOMIC_ACQUIRE) & bit_of(number) ? 0 : SA_RESTART;
+}
+
+/* libc sets the handler anew, which is set once more. */
+SHIM_EXPORT int siginterrupt(int number, int interrupt)
+{
+	static void *next; /* SHIM_NEXT would name it, and it is deprecated */
+	struct sigaction action;
+	int result = ((int (*)(int, int))shim_next(&next, "siginterrupt"))(number, interrupt);
+	if (result < 0)
+		return result;
+	if (interrupt)
+		__atomic_fetch_or(&interrupting, bit_of(number), __ATOMIC_RELEASE);
+	else
+		__atomic_fetch_and(&interrupting, ~bit_of(number), __ATOMIC_RELEASE);
+	if (rt_root.signal != 0 && sigaction(number, NULL, &action) == 0 && is_handler(&action))
+		sigaction(number, &action, NULL);
+	return result;
+}
 
 extern sighandler_t bsd_signal(int number, sighandler_t handler);
 
-SET_HANDLER(signal, SA_RESTART)
-SET_HANDLER(ssignal, SA_RESTART)
-SET_HANDLER(bsd_signal, SA_RESTART)
+SET_HANDLER(signal, bsd_flags(number))
+SET_HANDLER(ssignal, bsd_flags(number))
+SET_HANDLER(bsd_signal, bsd_flags(number))
 SET_HANDLER(sysv_signal, SA_RESETHAND | SA_NODEFER | SA_INTERRUPT)
 SET_HANDLER(__sysv_signal, SA_RESETHAND | SA_NODEFER | SA_INTERRUPT)
 
+/* Of these, too, libc has set the handler by then, and the mask of the thread. */
 SHIM_EXPORT sighandler_t sigset(int number, sighandler_t disposition)
 {
 	static void *next; /* SHIM_NEXT would name it, and it is deprecated */
+	sighandler_t bus_asked = rt_bus_asked.sa_handler;
 	sighandler_t old = ((sighandler_t(*)(int, sighandler_t))shim_next(&next, "sigset"))(number, disposition);
+	struct sigaction action;
 	if (disposition == SIG_DFL && is_watched(number))
 		set_by_sigaction(number, SIG_DFL, 0);
+	else if (rt_root.signal != 0 && old != SIG_ERR && disposition != SIG_HOLD &&
+		 SHIM_NEXT(sigaction)(number, NULL, &action) == 0 && is_handler(&action))
+		sigaction(number, &action, NULL);
 	if (old == (sighandler_t)(void (*)(void))rt_bus_handle)
-		return rt_bus_asked.sa_handler;
+		return bus_asked;
 	return old == (sighandler_t)(void (*)(void))rt_crash_handle ? SIG_DFL : old;
 }
 

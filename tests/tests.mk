@@ -13,13 +13,13 @@ E2E_PROGRAMS := $(addprefix $(TESTS)/,crash_states damage_runner memcached memca
 # What unit tests are about; each takes from it what it needs.
 UNIT_OBJECTS := $(patsubst %.c,$(BUILD)/tool/%.o,$(STORE_SOURCES) $(wildcard runtime/descriptor/*.c) \
 	runtime/arch/x86_64/processor.c runtime/files/build_id.c runtime/memory/region.c $(TRACK_SOURCES) \
-	runtime/base/hidden.c runtime/base/aside.c $(wildcard tools/restore/descriptors/*.c tools/common/*.c) \
+	runtime/base/hidden.c runtime/base/aside.c runtime/threads/handler.c runtime/threads/interrupted.c $(wildcard tools/restore/descriptors/*.c tools/common/*.c) \
 	tools/respct/crash/plan.c tools/respct/crash/xml.c)
 
 -include $(UNIT_OBJECTS:.o=.d)
 
-# The runtime's own threads; all of it is position-independent.
-UNIT_OBJECTS += $(BUILD)/preload/runtime/arch/x86_64/park.o
+# All of it is position-independent.
+UNIT_OBJECTS += $(patsubst %.S,$(BUILD)/preload/%.o,$(RUNTIME_ASSEMBLY))
 
 $(TESTS)/libunit.a: $(UNIT_OBJECTS)
 	@mkdir -p $(@D)

@@ -20,6 +20,7 @@
 #include "life/crash.h"
 #include "life/resume.h"
 #include "life/start.h"
+#include "threads/handler.h"
 #include "threads/thread.h"
 
 #define MAX_AUXV 1024
@@ -308,6 +309,7 @@ static void write_signals(struct manifest_writer *writer)
 			continue;
 		if ((action.handler == (void *)SIG_DFL && action.flags == 0) || action.handler == rt_crash_handle)
 			continue;
+		rt_handler_adopt((int)number, &action);
 		struct manifest_signal record = {
 			.number = number,
 			.handler = (uint64_t)action.handler,

@@ -24,6 +24,7 @@
 #include "pause.h"
 #include "respct.h"
 #include "store/persist.h"
+#include "threads/handler.h"
 #include "threads/thread.h"
 
 #define STORE_VARIABLE "RESPCT_STORE"
@@ -273,6 +274,7 @@ static void stand_by_for(const char *path, int ancestor)
 {
 	if (realpath(path, rt_root.directory) == NULL)
 		return;
+	rt_handler_start(rt_options.signal);
 	rt_root.signal = rt_options.signal;
 	rt_root.own_signals = 1UL << (rt_options.signal - 1);
 	setenv(STORE_VARIABLE, rt_root.directory, 1);
@@ -290,6 +292,7 @@ static void protect(const char *path)
 		return;
 	if (realpath(path, rt_root.directory) == NULL)
 		cannot_protect("%s: %s", path, rt_error_text(errno));
+	rt_handler_start(rt_options.signal);
 	rt_root.signal = rt_options.signal;
 	rt_root.own_signals = 1UL << (rt_options.signal - 1);
 	rt_root.pid = getpid();

@@ -12,7 +12,6 @@
  * own is about to be delivered: then the call ends with EINTR as it would have without us.
  */
 #include <errno.h>
-#include <linux/futex.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,14 +21,13 @@
 #include "arch/x86_64/context.h"
 #include "base/sys.h"
 #include "engine.h"
+#include "handler.h"
+#include "interrupted.h"
 #include "thread.h"
 #include "wait.h"
 
 /* Tells our signal from one that the program sends with the same number. */
 #define STRAGGLER_COOKIE ((void *)0x72657370637421UL)
-
-#define NEVER_SYSCALL (-1)
-#define SYS_EPOLL_PWAIT2 441 /* Linux 5.11 */
 
 struct sigaction rt_straggler_shadow;
 
@@ -55,108 +53,16 @@ void rt_wait_end(struct rt_wait *wait)
 	rt_local.wait = wait->outer;
 }
 
-/*
- * Whether making the interrupted call again from its registers waits exactly as long as it would
- * have waited. True of calls that fail with EINTR after any handler (signal(7)) and whose timeout
- * is absolute, absent, or written back by the kernel; calls with a relative timeout need a
- * description by their wrapper. For the rest EINTR stands: none of them hides in libc, and a
- * wait that started anew at every checkpoint would never end.
- */
-static bool can_restart(long number, const greg_t *registers, bool described)
-{
-	switch (number) {
-	case SYS_ppoll:
-	case SYS_select:
-	case SYS_pselect6:
-	case SYS_pause:
-	case SYS_rt_sigsuspend:
-	case SYS_msgrcv:
-	case SYS_msgsnd:
-	case SYS_semop: return true;
-	case SYS_poll: return described || (int)registers[REG_RDX] <= 0;
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait: return described || (int)registers[REG_R10] <= 0;
-	case SYS_EPOLL_PWAIT2:
-	case SYS_semtimedop:
-	case SYS_rt_sigtimedwait: /* the timeout is in the third argument */
-		return described || registers[number == SYS_rt_sigtimedwait ? REG_RDX : REG_R10] == 0;
-	case SYS_clock_nanosleep: return described || (registers[REG_RSI] & TIMER_ABSTIME) != 0;
-	case SYS_futex:
-		return described || (registers[REG_RSI] & FUTEX_CMD_MASK) != FUTEX_WAIT || registers[REG_R10] == 0;
-	default: return described;
-	}
-}
-
-/*
- * Calls that wait, restart by themselves with SA_RESTART, and would have failed with EINTR had
- * the program's own signal (a handler without SA_RESTART) come alone.
- */
-static bool waits_and_restarts(long number)
-{
-	switch (number) {
-	case SYS_read:
-	case SYS_readv:
-	case SYS_recvfrom:
-	case SYS_recvmsg:
-	case SYS_accept:
-	case SYS_accept4:
-	case SYS_connect:
-	case SYS_wait4:
-	case SYS_waitid:
-	case SYS_flock: return true;
-	default: return false;
-	}
-}
-
-static bool is_syscall_instruction(const uint8_t *code)
-{
-	return code[0] == 0x0f && code[1] == 0x05;
-}
-
-/*
- * The number of the call whose `syscall` instruction ends at `end`: from the instruction
- * `mov $number, %eax` before it, which compilers place at most a few bytes earlier. Wrappers
- * say it in rt_local.wait where it matters for the time that is left.
- */
-static long decode_number(const uint8_t *end)
-{
-	for (const uint8_t *code = end - 7; code >= end - 16; code--) {
-		uint32_t number;
-		if (code[0] != 0xb8)
-			continue;
-		memcpy(&number, code + 1, sizeof(number));
-		if (number < 1024)
-			return number;
-	}
-	return NEVER_SYSCALL;
-}
-
 static int argument_register(int argument)
 {
 	static const int registers[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
 	return registers[argument];
 }
 
-/* The interrupted call, if the thread was in one that the kernel will not restart. */
-static long interrupted_call(const greg_t *registers)
-{
-	const uint8_t *code = (const uint8_t *)registers[REG_RIP];
-	if (registers[REG_RAX] != -EINTR || !is_syscall_instruction(code - 2))
-		return NEVER_SYSCALL;
-	long number = decode_number(code);
-	const struct rt_wait *wait = rt_local.wait;
-	if (number == NEVER_SYSCALL && wait != NULL)
-		number = wait->number;
-	bool described = wait != NULL && wait->number == number && wait->kind != RT_WAIT_NUMBER;
-	if (number == NEVER_SYSCALL || !can_restart(number, registers, described))
-		return NEVER_SYSCALL;
-	return number;
-}
-
 /* The description of the interrupted call, if a wrapper gave one and it has a timeout. */
-static struct rt_wait *timed_wait(long number)
+static struct rt_wait *timed_wait(const greg_t *registers, long number)
 {
-	struct rt_wait *wait = rt_local.wait;
+	struct rt_wait *wait = rt_described_wait(registers);
 	return wait != NULL && wait->number == number && wait->deadline_ns != INT64_MAX ? wait : NULL;
 }
 
@@ -171,12 +77,6 @@ static void set_time_left(struct rt_wait *wait, greg_t *registers, int64_t left)
 		wait->timespec->tv_sec = left / 1000000000;
 		wait->timespec->tv_nsec = left % 1000000000;
 	}
-}
-
-/* Whether the thread is about to make a call that was interrupted, or has not begun. */
-static bool is_before_call(const greg_t *registers, long number)
-{
-	return registers[REG_RAX] == number && is_syscall_instruction((const uint8_t *)registers[REG_RIP]);
 }
 
 static bool is_disconnecting(uint64_t address)
@@ -197,7 +97,7 @@ static bool end_connected(greg_t *registers, long interrupted)
 	struct sockaddr_storage peer;
 	socklen_t length = sizeof(peer), type_length = sizeof(int);
 	int fd = (int)registers[REG_RDI], type = 0;
-	bool before = is_before_call(registers, SYS_connect);
+	bool before = rt_is_before_call(registers, SYS_connect);
 	if ((!before && interrupted != SYS_connect) ||
 	    rt_syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &type, &type_length) < 0 || type != SOCK_STREAM ||
 	    rt_syscall(SYS_getpeername, fd, &peer, &length) < 0 || is_disconnecting((uint64_t)registers[REG_RSI]))
@@ -219,7 +119,10 @@ static uint64_t deliverable_signals(const ucontext_t *context)
 	return pending & ~blocked;
 }
 
-/* Whether one of these signals has a handler; with `interrupting`, one without SA_RESTART. */
+/*
+ * Whether one of these signals has a handler that does not see to the call itself as it returns (handler.h); with
+ * `interrupting`, one without SA_RESTART.
+ */
 static bool runs_handler(uint64_t signals, bool interrupting)
 {
 	for (; signals != 0; signals &= signals - 1) {
@@ -227,7 +130,8 @@ static bool runs_handler(uint64_t signals, bool interrupting)
 		int number = __builtin_ctzl(signals) + 1;
 		if (rt_syscall(SYS_rt_sigaction, number, NULL, &action, sizeof(uint64_t)) < 0)
 			continue;
-		if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN)
+		if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN ||
+		    rt_handler_sees_to_calls(&action))
 			continue;
 		if (!interrupting || (action.flags & SA_RESTART) == 0)
 			return true;
@@ -247,18 +151,7 @@ static void restart_call(ucontext_t *context, long number, struct rt_wait *wait)
 	}
 	if (wait != NULL)
 		set_time_left(wait, registers, wait->left_ns);
-	registers[REG_RIP] -= 2;
-	registers[REG_RAX] = number;
-}
-
-/* A call that the kernel will restart, and a handler without SA_RESTART ends. */
-static void end_restarted_call(ucontext_t *context)
-{
-	greg_t *registers = context->uc_mcontext.gregs;
-	if (!is_syscall_instruction((const uint8_t *)registers[REG_RIP]) || !waits_and_restarts(registers[REG_RAX]))
-		return;
-	registers[REG_RIP] += 2;
-	registers[REG_RAX] = -EINTR;
+	rt_make_call_again(registers, number);
 }
 
 /* A call that the kernel will restart, but a handler of the program's should interrupt. */
@@ -266,7 +159,7 @@ static void interrupt_restarted_call(ucontext_t *context)
 {
 	uint64_t signals = deliverable_signals(context);
 	if (signals != 0 && runs_handler(signals, true))
-		end_restarted_call(context);
+		rt_end_restarted_call(context->uc_mcontext.gregs, true);
 }
 
 /*
@@ -286,8 +179,10 @@ static bool is_in_vdso(const ucontext_t *context)
  */
 static void stop_in_handler(ucontext_t *context)
 {
-	long number = interrupted_call(context->uc_mcontext.gregs);
-	struct rt_wait *wait = number == NEVER_SYSCALL ? NULL : timed_wait(number);
+	greg_t *registers = context->uc_mcontext.gregs;
+	rt_undo_restart_syscall(registers);
+	long number = rt_interrupted_call(registers);
+	struct rt_wait *wait = number == NEVER_SYSCALL ? NULL : timed_wait(registers, number);
 	if (wait != NULL)
 		wait->left_ns = wait->deadline_ns - rt_monotonic_ns();
 	bool restored = rt_thread_stop(true);
@@ -299,14 +194,17 @@ static void stop_in_handler(ucontext_t *context)
 			wait->left_ns = wait->deadline_ns - now;
 	}
 	/* A call may have given less than it was to: then its wrapper asks for the rest. */
-	if (context->uc_mcontext.gregs[REG_RAX] > 0 && !runs_handler(deliverable_signals(context), false))
-		rt_local.stops++;
-	if (restored && end_connected(context->uc_mcontext.gregs, number))
+	if (registers[REG_RAX] > 0 && rt_is_behind_call(registers) &&
+	    !runs_handler(deliverable_signals(context), false))
+		rt_local.cut_short = true;
+	if (restored && end_connected(registers, number))
 		return;
-	if (number != NEVER_SYSCALL)
+	if (number != NEVER_SYSCALL) {
 		restart_call(context, number, wait);
-	else
+	} else {
+		rt_mark_restarted_call(registers);
 		interrupt_restarted_call(context);
+	}
 }
 
 /* The process ends by the signal, as soon as our handler returns. */
@@ -328,8 +226,7 @@ static void pass_on(int number, siginfo_t *info, ucontext_t *context)
 		return;
 	if (asked.sa_flags & (int)SA_RESETHAND)
 		rt_straggler_shadow.sa_handler = SIG_DFL;
-	if ((asked.sa_flags & SA_RESTART) == 0)
-		end_restarted_call(context);
+	rt_mark_restarted_call(context->uc_mcontext.gregs);
 	memcpy(&mask, &context->uc_sigmask, sizeof(mask));
 	memcpy(&more, &asked.sa_mask, sizeof(more));
 	mask |= more & ~(1UL << (number - 1));
@@ -338,6 +235,7 @@ static void pass_on(int number, siginfo_t *info, ucontext_t *context)
 		asked.sa_sigaction(number, info, context);
 	else
 		asked.sa_handler(number);
+	rt_handler_returns(context, (asked.sa_flags & SA_RESTART) != 0);
 }
 
 static void handle_straggler_signal(int number, siginfo_t *info, void *context)

@@ -59,8 +59,10 @@ struct rt_local {
 	struct rt_thread *thread;
 	/* A call that never restarts after a signal and whose timeout is relative: see wait.h. */
 	struct rt_wait *wait;
-	bool saving;    /* in a section of undo.h */
-	unsigned stops; /* by signal, that may have ended a call of the thread's; wraps around */
+	bool saving; /* in a section of undo.h */
+	/* A stop may have ended a call with a part of what it was to do, and no handler of the program's has returned
+	 * since. Wrappers clear it. */
+	bool cut_short;
 };
 
 extern __thread struct rt_local rt_local;

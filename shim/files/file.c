@@ -35,10 +35,10 @@ static uint64_t vector_length(const struct iovec *vectors, int count)
 SHIM_EXPORT ssize_t write(int fd, const void *buffer, size_t length)
 {
 	BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = RT_UNDO_HERE, .length = length);
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t done;
 	SHIM_SENDING(done, 0, SYS_write, fd, SHIM_NEXT(write)(fd, buffer, length));
-	if (shim_cut_short(done, length, stops))
+	if (shim_cut_short(done, length))
 		done = shim_write_rest(fd, &(const struct iovec){(void *)buffer, length}, 1, done);
 	return done;
 }
@@ -46,10 +46,10 @@ SHIM_EXPORT ssize_t write(int fd, const void *buffer, size_t length)
 SHIM_EXPORT ssize_t writev(int fd, const struct iovec *vectors, int count)
 {
 	BEFORE(RT_UNDO_WRITE, .fd = fd, .offset = RT_UNDO_HERE, .length = vector_length(vectors, count));
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t done;
 	SHIM_SENDING(done, 0, SYS_writev, fd, SHIM_NEXT(writev)(fd, vectors, count));
-	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
+	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count)))
 		done = shim_write_rest(fd, vectors, (size_t)count, done);
 	return done;
 }
@@ -87,19 +87,19 @@ PWRITEV(pwritev64)
 PWRITEV2(pwritev2)
 PWRITEV2(pwritev64v2)
 
-#define SENDFILE(name)                                                                                            \
-	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)                                  \
-	{                                                                                                         \
-		BEFORE(RT_UNDO_WRITE, .fd = to, .offset = RT_UNDO_HERE, .length = length);                        \
-		unsigned stops = rt_local.stops;                                                                  \
-		ssize_t done, more;                                                                               \
-		SHIM_SENDING(done, 0, SYS_sendfile, to, SHIM_NEXT(name)(to, from, offset, length));               \
-		for (more = done; more > 0 && shim_cut_short(done, length, stops); done += more > 0 ? more : 0) { \
-			stops = rt_local.stops;                                                                   \
-			SHIM_SENDING(more, 0, SYS_sendfile, to,                                                   \
-				     SHIM_NEXT(name)(to, from, offset, length - (size_t)done));                   \
-		}                                                                                                 \
-		return done;                                                                                      \
+#define SENDFILE(name)                                                                                     \
+	SHIM_EXPORT ssize_t name(int to, int from, off_t *offset, size_t length)                           \
+	{                                                                                                  \
+		BEFORE(RT_UNDO_WRITE, .fd = to, .offset = RT_UNDO_HERE, .length = length);                 \
+		rt_local.cut_short = false;                                                                \
+		ssize_t done, more;                                                                        \
+		SHIM_SENDING(done, 0, SYS_sendfile, to, SHIM_NEXT(name)(to, from, offset, length));        \
+		for (more = done; more > 0 && shim_cut_short(done, length); done += more > 0 ? more : 0) { \
+			rt_local.cut_short = false;                                                        \
+			SHIM_SENDING(more, 0, SYS_sendfile, to,                                            \
+				     SHIM_NEXT(name)(to, from, offset, length - (size_t)done));            \
+		}                                                                                          \
+		return done;                                                                               \
 	}
 
 SENDFILE(sendfile)

@@ -74,9 +74,9 @@ static ssize_t move_rest(const struct rest *rest, const struct iovec *vectors, s
 	size_t all = shim_vector_length(vectors, count), asked = 0;
 	int saved = errno;
 	while ((size_t)done < all) {
-		unsigned stops = rt_local.stops;
+		rt_local.cut_short = false;
 		ssize_t more = call_after(rest, vectors, count, (size_t)done, &asked);
-		bool stopped = rt_local.stops != stops;
+		bool stopped = rt_local.cut_short;
 		if (more <= 0)
 			break;
 		done += more;
@@ -127,10 +127,10 @@ ssize_t shim_read_rest(int fd, const struct iovec *vectors, size_t count, ssize_
 
 SHIM_EXPORT ssize_t getrandom(void *buffer, size_t length, unsigned int flags)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t done = SHIM_NEXT(getrandom)(buffer, length, flags), more;
-	while (shim_cut_short(done, length, stops)) {
-		stops = rt_local.stops;
+	while (shim_cut_short(done, length)) {
+		rt_local.cut_short = false;
 		more = SHIM_NEXT(getrandom)((char *)buffer + done, length - (size_t)done, flags);
 		if (more <= 0)
 			break;

@@ -14,10 +14,11 @@
 
 #include "threads/thread.h"
 
-/* Whether a call that gave `done` of `wanted` may have been ended by a stop since rt_local.stops was `stops`. */
-static inline bool shim_cut_short(ssize_t done, size_t wanted, unsigned stops)
+/* Whether a call that gave `done` of `wanted` may have been ended by a stop since rt_local.cut_short was cleared, and by no
+ * handler of the program's. */
+static inline bool shim_cut_short(ssize_t done, size_t wanted)
 {
-	return __builtin_expect(done > 0 && (size_t)done < wanted && rt_local.stops != stops, 0);
+	return __builtin_expect(done > 0 && (size_t)done < wanted && rt_local.cut_short, 0);
 }
 
 /* All bytes of `vectors`, which are valid. */

@@ -108,9 +108,9 @@ bool shim_wait_again(struct rt_wait *wait, int fd, short events)
 }
 
 /* What is received in part, where all was asked for. */
-static ssize_t receive_rest(int fd, void *buffer, size_t length, int flags, ssize_t done, unsigned stops)
+static ssize_t receive_rest(int fd, void *buffer, size_t length, int flags, ssize_t done)
 {
-	if (!(flags & MSG_WAITALL) || !shim_cut_short(done, length, stops))
+	if (!(flags & MSG_WAITALL) || !shim_cut_short(done, length))
 		return done;
 	struct iovec vector = {buffer, length};
 	return shim_receive_rest(fd, &(const struct msghdr){.msg_iov = &vector, .msg_iovlen = 1}, flags, done);
@@ -118,20 +118,20 @@ static ssize_t receive_rest(int fd, void *buffer, size_t length, int flags, ssiz
 
 SHIM_EXPORT ssize_t recv(int fd, void *buffer, size_t length, int flags)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_RECEIVING(result, flags, SYS_recvfrom, fd, SHIM_NEXT(recv)(fd, buffer, length, flags));
-	return receive_rest(fd, buffer, length, flags, result, stops);
+	return receive_rest(fd, buffer, length, flags, result);
 }
 
 SHIM_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t length, int flags, struct sockaddr *address,
 			     socklen_t *address_length)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_RECEIVING(result, flags, SYS_recvfrom, fd,
 		       SHIM_NEXT(recvfrom)(fd, buffer, length, flags, address, address_length));
-	return receive_rest(fd, buffer, length, flags, result, stops);
+	return receive_rest(fd, buffer, length, flags, result);
 }
 
 extern ssize_t __recv_chk(int fd, void *buffer, size_t length, size_t size, int flags);
@@ -154,11 +154,11 @@ SHIM_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t length, size_t s
 
 SHIM_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_RECEIVING(result, flags, SYS_recvmsg, fd, SHIM_NEXT(recvmsg)(fd, message, flags));
 	if ((flags & MSG_WAITALL) && result > 0 &&
-	    shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
+	    shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen)))
 		result = shim_receive_rest(fd, message, flags, result);
 	return result;
 }
@@ -176,10 +176,10 @@ static int receive_more(int fd, struct mmsghdr *messages, unsigned int count, in
 /* The kernel writes the time that is left. */
 SHIM_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	int done = receive_more(fd, messages, count, flags, timeout), more = done, saved = errno;
-	while (more > 0 && (unsigned)done < count && rt_local.stops != stops && !(flags & MSG_WAITFORONE)) {
-		stops = rt_local.stops;
+	while (more > 0 && (unsigned)done < count && rt_local.cut_short && !(flags & MSG_WAITFORONE)) {
+		rt_local.cut_short = false;
 		more = receive_more(fd, messages + done, count - (unsigned)done, flags, timeout);
 		done += more > 0 ? more : 0;
 	}
@@ -198,20 +198,20 @@ static ssize_t note_read(int fd, ssize_t result)
 
 SHIM_EXPORT ssize_t read(int fd, void *buffer, size_t length)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_RECEIVING(result, 0, SYS_read, fd, SHIM_NEXT(read)(fd, buffer, length));
-	if (shim_cut_short(result, length, stops))
+	if (shim_cut_short(result, length))
 		result = shim_read_rest(fd, &(const struct iovec){buffer, length}, 1, result);
 	return note_read(fd, result);
 }
 
 SHIM_EXPORT ssize_t readv(int fd, const struct iovec *vectors, int count)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t done;
 	SHIM_RECEIVING(done, 0, SYS_readv, fd, SHIM_NEXT(readv)(fd, vectors, count));
-	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count), stops))
+	if (done > 0 && shim_cut_short(done, shim_vector_length(vectors, (size_t)count)))
 		done = shim_read_rest(fd, vectors, (size_t)count, done);
 	return done;
 }
@@ -221,9 +221,9 @@ SHIM_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t length, size_t size)
 	return length > size ? SHIM_NEXT(__read_chk)(fd, buffer, length, size) : read(fd, buffer, length);
 }
 
-static ssize_t send_rest(int fd, const void *bytes, size_t length, int flags, ssize_t done, unsigned stops)
+static ssize_t send_rest(int fd, const void *bytes, size_t length, int flags, ssize_t done)
 {
-	if (!shim_cut_short(done, length, stops))
+	if (!shim_cut_short(done, length))
 		return done;
 	struct iovec vector = {(void *)bytes, length};
 	return shim_send_rest(fd, &(const struct msghdr){.msg_iov = &vector, .msg_iovlen = 1}, flags, done);
@@ -231,52 +231,52 @@ static ssize_t send_rest(int fd, const void *bytes, size_t length, int flags, ss
 
 SHIM_EXPORT ssize_t send(int fd, const void *bytes, size_t length, int flags)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_SENDING(result, flags, SYS_sendto, fd, SHIM_NEXT(send)(fd, bytes, length, flags));
-	return send_rest(fd, bytes, length, flags, result, stops);
+	return send_rest(fd, bytes, length, flags, result);
 }
 
 /* An address only belongs to what goes in one piece, or is that of the connection anyway. */
 SHIM_EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags, const struct sockaddr *address,
 			   socklen_t address_length)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_SENDING(result, flags, SYS_sendto, fd,
 		     SHIM_NEXT(sendto)(fd, bytes, length, flags, address, address_length));
-	return send_rest(fd, bytes, length, flags, result, stops);
+	return send_rest(fd, bytes, length, flags, result);
 }
 
 SHIM_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	ssize_t result;
 	SHIM_SENDING(result, flags, SYS_sendmsg, fd, SHIM_NEXT(sendmsg)(fd, message, flags));
-	if (result > 0 && shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen), stops))
+	if (result > 0 && shim_cut_short(result, shim_vector_length(message->msg_iov, message->msg_iovlen)))
 		result = shim_send_rest(fd, message, flags, result);
 	return result;
 }
 
 /* The last of the messages may have gone in part. */
-static bool send_last(int fd, struct mmsghdr *last, int flags, unsigned stops)
+static bool send_last(int fd, struct mmsghdr *last, int flags)
 {
 	size_t wanted = shim_vector_length(last->msg_hdr.msg_iov, last->msg_hdr.msg_iovlen);
-	if (shim_cut_short(last->msg_len, wanted, stops))
+	if (shim_cut_short(last->msg_len, wanted))
 		last->msg_len = (unsigned)shim_send_rest(fd, &last->msg_hdr, flags, last->msg_len);
 	return last->msg_len == wanted;
 }
 
 SHIM_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
-	unsigned stops = rt_local.stops;
+	rt_local.cut_short = false;
 	int done, more, saved;
 	SHIM_SENDING(done, flags, SYS_sendmmsg, fd, SHIM_NEXT(sendmmsg)(fd, messages, count, flags));
 	more = done;
 	saved = errno;
-	while (more > 0 && (unsigned)done <= count && rt_local.stops != stops &&
-	       send_last(fd, &messages[done - 1], flags, stops) && (unsigned)done < count) {
-		stops = rt_local.stops;
+	while (more > 0 && (unsigned)done <= count && rt_local.cut_short && send_last(fd, &messages[done - 1], flags) &&
+	       (unsigned)done < count) {
+		rt_local.cut_short = false;
 		SHIM_SENDING(more, flags, SYS_sendmmsg, fd,
 			     SHIM_NEXT(sendmmsg)(fd, messages + done, count - (unsigned)done, flags));
 		done += more > 0 ? more : 0;

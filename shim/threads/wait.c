@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/sem.h>
@@ -211,3 +212,22 @@ SHIM_EXPORT int semtimedop(int semaphores, struct sembuf *operations, size_t cou
 	begin_timespec(&wait, SYS_semtimedop, &left);
 	return SHIM_NEXT(semtimedop)(semaphores, operations, count, &left);
 }
+
+/*
+ * A handler that leaves a call so leaves its description behind, too. One that jumps within itself makes the call it has
+ * interrupted an undescribed one, which it has ended anyway.
+ */
+#define JUMP(name, buffer)                                                             \
+	SHIM_EXPORT void __attribute__((noreturn)) name(buffer environment, int value) \
+	{                                                                              \
+		rt_local.wait = NULL;                                                  \
+		SHIM_NEXT(name)(environment, value);                                   \
+		__builtin_unreachable();                                               \
+	}
+
+extern void __longjmp_chk(jmp_buf environment, int value) __attribute__((noreturn));
+
+JUMP(longjmp, jmp_buf)
+JUMP(_longjmp, jmp_buf)
+JUMP(siglongjmp, sigjmp_buf)
+JUMP(__longjmp_chk, jmp_buf)

@@ -69,8 +69,12 @@ int rt_arch_park(uint64_t *context, uint32_t *parked_round, uint32_t round, uint
  */
 int rt_arch_spawn(unsigned long flags, void *stack_top, void *tls, void (*entry)(void *), void *argument);
 
-/* The restorer (SA_RESTORER) for signal handlers installed by raw system call. */
+/* The restorer (SA_RESTORER) of the runtime's own signal handlers. */
 void rt_arch_signal_return(void);
+
+/* The restorers of the program's handlers, without SA_RESTART and with: rt_handler_returns(), then rt_sigreturn. */
+void rt_arch_handler_return(void);
+void rt_arch_restarting_handler_return(void);
 
 static inline uint64_t rt_arch_tls_base(void)
 {
