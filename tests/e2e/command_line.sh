@@ -530,6 +530,71 @@ test_restored_nice_value()
 	finish 0
 }
 
+# Without room for a signal no thread can be stopped; the program runs all the same. The line comes after several attempts.
+test_no_room_for_signals()
+{
+	rm -f go
+	prlimit --sigpending=0:0 "$respct" run --store "$store" -- "$helpers/waiter" >output 2>errors </dev/null &
+	child=$!
+	await 60 grep -q 'cannot be stopped.*RLIMIT_SIGPENDING' errors
+	[ "$(value epoch)" -eq 0 ] || fail "there is a checkpoint: how were the threads stopped?"
+	finish 0
+}
+
+# Without rights over processors and limits, where root can give them up.
+drop_rights()
+{
+	rights="setpriv --bounding-set -sys_nice,-sys_resource,-sys_admin"
+	$rights true 2>/dev/null || rights=
+}
+
+# names_refused NAME COMMAND...: the store's program comes back under COMMAND, and one line says that NAME does not.
+names_refused()
+{
+	name=$1
+	shift
+	"$@" "$restore" "$store" >restored-output 2>restored-errors </dev/null &
+	child=$!
+	await 30 epoch_above "$(value epoch)"
+	grep -q "not set again: $name\$" restored-errors || fail "stderr: $(cat restored-errors)"
+	[ "$(wc -l <restored-errors)" -eq 1 ] || fail "stderr: $(cat restored-errors)"
+	finish 0
+}
+
+test_restored_resource_limit()
+{
+	drop_rights
+	lower="prlimit --sigpending=5000:5000" higher="prlimit --sigpending=5001:5001"
+	$higher true 2>/dev/null || skip "the limit of pending signals is low as it is"
+	# shellcheck disable=SC2086 # words
+	! $rights $lower $higher true 2>/dev/null || skip "limits may be raised here"
+	make_crashed_store
+	# shellcheck disable=SC2086 # words
+	names_refused "resource limits" $rights $lower
+}
+
+test_restored_scheduling_policy()
+{
+	drop_rights
+	chrt --idle 0 true || skip "chrt cannot set a policy here"
+	# shellcheck disable=SC2086 # words
+	! $rights chrt --idle 0 chrt --other 0 true 2>/dev/null || skip "the policy may be changed here"
+	make_crashed_store
+	# shellcheck disable=SC2086 # words
+	names_refused "scheduling policy" $rights chrt --idle 0
+}
+
+test_restored_io_priority()
+{
+	drop_rights
+	ionice -c 1 -p $$ 2>/dev/null || skip "ionice may not set the real-time class here"
+	# shellcheck disable=SC2086 # words
+	! $rights ionice -c 1 true 2>/dev/null || skip "the I/O priority may be changed here"
+	make_crashed_store
+	# shellcheck disable=SC2086 # words
+	names_refused "I/O priority" $rights ionice -c 3
+}
+
 test_restored_exit_status()
 {
 	make_crashed_store 17
