@@ -27,11 +27,12 @@ void rt_handler_start(int signal)
 
 int rt_handler_set(int signal, const struct sigaction *action, struct sigaction *old)
 {
-	struct rt_kernel_sigaction previous, set = {
-						     .handler = action->sa_sigaction,
-						     .flags = (unsigned int)action->sa_flags | RT_SA_RESTORER,
-						     .restorer = own_return((unsigned int)action->sa_flags),
-					     };
+	struct rt_kernel_sigaction previous;
+	struct rt_kernel_sigaction set = {
+		.handler = action->sa_sigaction,
+		.flags = (unsigned int)action->sa_flags | RT_SA_RESTORER,
+		.restorer = own_return((unsigned int)action->sa_flags),
+	};
 	memcpy(&set.mask, &action->sa_mask, sizeof(set.mask));
 	int result = (int)rt_syscall(SYS_rt_sigaction, signal, &set, &previous, sizeof(uint64_t));
 	if (result < 0 || old == NULL)

@@ -15,8 +15,11 @@
 #define CALL_ENDED 0x7265737063744500L
 #define CALL_AGAIN 0x7265737063744100L
 
-#define SYSCALL_LENGTH 2   /* bytes of the instruction */
-#define WRAPPER_DEPTH 4096 /* bytes of stack between a wrapper's description and the system call, at most */
+#define SYSCALL_LENGTH 2 /* bytes of the instruction */
+
+/* Bytes of stack between a wrapper's description and the system call, at most; less than a signal frame has, so that what a
+ * handler has interrupted is further away. */
+#define WRAPPER_DEPTH 1024
 
 static bool is_syscall_instruction(const uint8_t *code)
 {
@@ -34,7 +37,8 @@ bool rt_is_before_call(const greg_t *registers, long number)
 	return registers[REG_RAX] == number && is_syscall_instruction((const uint8_t *)registers[REG_RIP]);
 }
 
-/* One that siglongjmp() has left behind is not above the stack pointer, or far from it. */
+/* One that siglongjmp() has left behind, or of the code that a handler has interrupted, is below the stack pointer or far
+ * above it. */
 struct rt_wait *rt_described_wait(const greg_t *registers)
 {
 	uint64_t stack_pointer = (uint64_t)registers[REG_RSP], wait = (uint64_t)rt_local.wait;

@@ -210,7 +210,7 @@ Test(interrupted, only_descriptions_of_this_call_count)
 	rt_handler_returns(&context, false);
 	cr_assert(stack.wait.interrupted);
 	/* Of another stack, or far away. */
-	registers[REG_RSP] = (greg_t)&stack.wait - 4096;
+	registers[REG_RSP] = (greg_t)&stack.wait - 1024;
 	cr_assert_null(rt_described_wait(registers));
 	/* A handler ends the wrapper's wait, too. */
 	registers[REG_RSP] = (greg_t)stack.below;
