@@ -1389,6 +1389,47 @@ test_message_queue()
 	done
 }
 
+# A restore that is killed between the two may leave the name of a queue that has none.
+test_message_queue_without_name()
+{
+	queue=/respct-test-$$
+	RESPCT_INTERVAL_MS=20 start "$helpers/queue_user" $queue
+	await 30 grep -q waiting output
+	"$helpers/queue_user" $queue remove || fail 'it cannot be removed'
+	await 30 epoch_above "$(($(value epoch) + 1))"
+	kill_program
+	number=3
+	"$helpers/queue_user" "/respct-restore-$program-$number-0" leave || fail 'no queue can be made'
+	start_restored "$(value epoch)"
+	! "$helpers/queue_user" "/respct-restore-$program-$number-0" remove || fail 'the old name is still there'
+	: >go
+	wait "$child"
+	status=$?
+	[ $status -eq 1 ] || fail "$status messages instead of 1: $(cat restored-errors)"
+}
+
+# The path of what is removed may lead through it.
+test_removed_by_way_of_itself()
+{
+	RESPCT_INTERVAL_MS=3000 start "$helpers/directory_remover"
+	await 30 [ -d below ]
+	epoch=$(value epoch)
+	await 30 epoch_above "$epoch"
+	epoch=$(value epoch)
+	: >go
+	await 30 [ -e removed ]
+	kill_program
+	[ "$(value epoch)" -eq "$epoch" ] || skip 'too busy: another checkpoint was taken'
+	[ ! -e below ] || fail 'it is not removed'
+	rm go
+	start_restored "$epoch"
+	[ -d below ] && [ ! -e removed ] || fail "not as at the checkpoint: $(ls), stderr: $(cat restored-errors)"
+	[ ! -s restored-errors ] || fail "stderr: $(cat restored-errors)"
+	: >go
+	: >end
+	wait "$child" || fail "the program ended with $?"
+}
+
 # A processor that lacks what the program may use is refused by the feature's name.
 test_lesser_processor()
 {

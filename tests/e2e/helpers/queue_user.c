@@ -1,12 +1,13 @@
 /*
  * queue_user NAME: makes the message queue, with two messages in it, asks to be told of more, and says "waiting"; when a
  * file called `go` is in its directory, sends one and receives all that are there: its exit status is how many.
- * queue_user NAME remove: removes it.
+ * queue_user NAME remove: removes it. queue_user NAME leave: makes one and leaves it.
  */
 #include <fcntl.h>
 #include <mqueue.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
@@ -16,6 +17,8 @@ int main(int argc, char **argv)
 	char text[16];
 	int received = 0;
 
+	if (argc > 2 && strcmp(argv[2], "leave") == 0)
+		return mq_open(argv[1], O_RDWR | O_CREAT, 0600, NULL) < 0;
 	if (argc > 2)
 		return mq_unlink(argv[1]) < 0;
 	mqd_t queue = mq_open(argv[1], O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attributes);

@@ -13,6 +13,7 @@
 #include "restore/descriptors/private.h"
 
 #define QUEUE_FLAGS (O_ACCMODE | O_NONBLOCK)
+#define ATTEMPTS 100 /* to find a name that no other user has taken */
 
 /* Under `name`, which must be free. */
 static int make_queue(const struct restoration *restoration, const struct entry *entry, const char *name)
@@ -29,11 +30,18 @@ static int make_queue(const struct restoration *restoration, const struct entry 
 	return fd;
 }
 
+/* One of that name is what a restore has left that was killed right here: the numbers of processes come again. */
 static int make_nameless(const struct restoration *restoration, const struct entry *entry)
 {
 	char name[64];
-	snprintf(name, sizeof(name), "/respct-restore-%d-%d", (int)getpid(), entry->record.number);
-	int fd = make_queue(restoration, entry, name);
+	int fd = -1;
+	for (int attempt = 0; attempt < ATTEMPTS && fd < 0; attempt++) {
+		snprintf(name, sizeof(name), "/respct-restore-%d-%d-%d", (int)getpid(), entry->record.number, attempt);
+		mq_unlink(name);
+		fd = make_queue(restoration, entry, name);
+		if (fd < 0 && errno != EEXIST)
+			break;
+	}
 	if (fd >= 0)
 		mq_unlink(name);
 	return fd;

@@ -199,6 +199,36 @@ static void undo_file(struct undoing *undoing, size_t index)
 
 /* ---- names ---- */
 
+/* "/a/b/../c" becomes "/a/c", which leads there also when b is gone; somewhere else where b was a symbolic link. */
+static void take_out_parents(char *path)
+{
+	char *out = path;
+	const char *at = path, *end;
+	for (; *at == '/'; at = end) {
+		end = at + 1 + strcspn(at + 1, "/");
+		size_t length = (size_t)(end - at);
+		if (length == 3 && memcmp(at, "/..", 3) == 0) {
+			while (out > path && *--out != '/')
+				;
+		} else if (length > 1) {
+			memmove(out, at, length);
+			out += length;
+		}
+	}
+	if (out == path)
+		*out++ = '/';
+	*out = '\0';
+}
+
+static int open_directory(char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 || errno != ENOENT || strstr(path, "/..") == NULL)
+		return fd;
+	take_out_parents(path);
+	return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 struct place undo_open_place(const char *path, uint64_t parent)
 {
 	struct place place = {.directory = -1};
@@ -207,7 +237,7 @@ struct place undo_open_place(const char *path, uint64_t parent)
 	if (copy == NULL || second == NULL)
 		refuse("out of memory");
 	snprintf(place.name, sizeof(place.name), "%s", basename(copy));
-	place.directory = open(dirname(second), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	place.directory = open_directory(dirname(second));
 	free(copy);
 	free(second);
 	if (place.directory >= 0 &&
