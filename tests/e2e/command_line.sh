@@ -1398,10 +1398,10 @@ test_message_queue_without_name()
 	"$helpers/queue_user" $queue remove || fail 'it cannot be removed'
 	await 30 epoch_above "$(($(value epoch) + 1))"
 	kill_program
-	number=3
-	"$helpers/queue_user" "/respct-restore-$program-$number-0" leave || fail 'no queue can be made'
+	left=/respct-restore-$program-3-0 # 3 is its descriptor
+	"$helpers/queue_user" "$left" leave || fail 'no queue can be made'
 	start_restored "$(value epoch)"
-	! "$helpers/queue_user" "/respct-restore-$program-$number-0" remove || fail 'the old name is still there'
+	! "$helpers/queue_user" "$left" remove || fail 'the old name is still there'
 	: >go
 	wait "$child"
 	status=$?
