@@ -49,7 +49,7 @@ $(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 $(TESTS)/victims/openmp: VICTIM_FLAGS := -fopenmp
 $(TESTS)/victims/dlopen_deep_bind: VICTIM_FLAGS := -Wl,-rpath,'$$ORIGIN'
 
-$(TESTS)/victims/%: tests/victims/%.cc
+$(TESTS)/victims/%: tests/victims/%.cc $(wildcard tests/victims/*.hh)
 	@mkdir -p $(@D)
 	$(CXX) $(CFLAGS) -std=c++20 -Wall -Wextra -Wshadow $< -o $@ -lpthread
 

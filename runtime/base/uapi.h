@@ -8,6 +8,12 @@
 #include <linux/ioctl.h>
 #include <linux/userfaultfd.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+
+/* Linux 5.11 */
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441
+#endif
 
 /* userfaultfd(2), Linux 6.7 */
 #ifndef UFFD_FEATURE_WP_UNPOPULATED

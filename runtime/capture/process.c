@@ -309,6 +309,7 @@ static void write_signals(struct manifest_writer *writer)
 			continue;
 		if ((action.handler == (void *)SIG_DFL && action.flags == 0) || action.handler == rt_crash_handle)
 			continue;
+		/* What is written is what the restored process gets. */
 		rt_handler_adopt((int)number, &action);
 		struct manifest_signal record = {
 			.number = number,

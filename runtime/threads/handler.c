@@ -1,7 +1,6 @@
 /* How the program's signal handlers return; see handler.h. */
 #include "handler.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "arch/x86_64/context.h"
@@ -47,8 +46,7 @@ int rt_handler_set(int signal, const struct sigaction *action, struct sigaction 
 
 void rt_handler_adopt(int signal, struct rt_kernel_sigaction *action)
 {
-	if (libc_return == NULL || action->restorer != libc_return || action->handler == (void *)SIG_DFL ||
-	    action->handler == (void *)SIG_IGN)
+	if (libc_return == NULL || action->restorer != libc_return || !rt_is_handler(action))
 		return;
 	action->restorer = own_return(action->flags);
 	rt_syscall(SYS_rt_sigaction, signal, action, NULL, sizeof(uint64_t));

@@ -18,6 +18,12 @@
 
 #include "thread.h"
 
+/* Whether the action is neither to ignore the signal nor its default. */
+static inline bool rt_is_handler(const struct rt_kernel_sigaction *action)
+{
+	return action->handler != (void *)SIG_DFL && action->handler != (void *)SIG_IGN;
+}
+
 /* Finds out what libc's handlers return by; `signal` is one that nobody has yet set. Before rt_root.signal is. */
 void rt_handler_start(int signal);
 

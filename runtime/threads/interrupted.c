@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/sys.h"
+#include "base/uapi.h"
 #include "thread.h"
 #include "wait.h"
 
@@ -66,7 +67,7 @@ static bool can_restart(long number, const greg_t *registers, bool described)
 	case SYS_poll: return described || (int)registers[REG_RDX] <= 0;
 	case SYS_epoll_wait:
 	case SYS_epoll_pwait: return described || (int)registers[REG_R10] <= 0;
-	case SYS_EPOLL_PWAIT2:
+	case SYS_epoll_pwait2:
 	case SYS_semtimedop:
 	case SYS_rt_sigtimedwait: /* the timeout is in the third argument */
 		return described || registers[number == SYS_rt_sigtimedwait ? REG_RDX : REG_R10] == 0;

@@ -22,7 +22,6 @@
 struct rt_wait;
 
 #define NEVER_SYSCALL (-1)
-#define SYS_EPOLL_PWAIT2 441 /* Linux 5.11 */
 
 /* The description that a wrapper gave of the call the thread is in, or NULL. Of the calling thread, in a handler. */
 struct rt_wait *rt_described_wait(const greg_t *registers);

@@ -8,8 +8,8 @@
  * kernel: nothing is consumed, no wake-up is lost, no waiter is left behind.
  *
  * What is left to do here are the calls that never restart after a signal (signal(7)): the
- * handler makes them again itself, with the time that is left, unless a signal of the program's
- * own is about to be delivered: then the call ends with EINTR as it would have without us.
+ * handler makes them again itself, with the time that is left. That handlers of the program's
+ * own end them with EINTR, as they would have without us, is seen to as these return (handler.h).
  */
 #include <errno.h>
 #include <stddef.h>
@@ -123,15 +123,14 @@ static uint64_t deliverable_signals(const ucontext_t *context)
  * Whether one of these signals has a handler that does not see to the call itself as it returns (handler.h); with
  * `interrupting`, one without SA_RESTART.
  */
-static bool runs_handler(uint64_t signals, bool interrupting)
+static bool runs_other_handler(uint64_t signals, bool interrupting)
 {
 	for (; signals != 0; signals &= signals - 1) {
 		struct rt_kernel_sigaction action;
 		int number = __builtin_ctzl(signals) + 1;
 		if (rt_syscall(SYS_rt_sigaction, number, NULL, &action, sizeof(uint64_t)) < 0)
 			continue;
-		if (action.handler == (void *)SIG_DFL || action.handler == (void *)SIG_IGN ||
-		    rt_handler_sees_to_calls(&action))
+		if (!rt_is_handler(&action) || rt_handler_sees_to_calls(&action))
 			continue;
 		if (!interrupting || (action.flags & SA_RESTART) == 0)
 			return true;
@@ -143,7 +142,7 @@ static bool runs_handler(uint64_t signals, bool interrupting)
 static void restart_call(ucontext_t *context, long number, struct rt_wait *wait)
 {
 	greg_t *registers = context->uc_mcontext.gregs;
-	if (runs_handler(deliverable_signals(context), false))
+	if (runs_other_handler(deliverable_signals(context), false))
 		return;
 	if (wait != NULL && wait->kind == RT_WAIT_SOCKET) {
 		wait->interrupted = true;
@@ -158,7 +157,7 @@ static void restart_call(ucontext_t *context, long number, struct rt_wait *wait)
 static void interrupt_restarted_call(ucontext_t *context)
 {
 	uint64_t signals = deliverable_signals(context);
-	if (signals != 0 && runs_handler(signals, true))
+	if (signals != 0 && runs_other_handler(signals, true))
 		rt_end_restarted_call(context->uc_mcontext.gregs, true);
 }
 
@@ -195,7 +194,7 @@ static void stop_in_handler(ucontext_t *context)
 	}
 	/* A call may have given less than it was to: then its wrapper asks for the rest. */
 	if (registers[REG_RAX] > 0 && rt_is_behind_call(registers) &&
-	    !runs_handler(deliverable_signals(context), false))
+	    !runs_other_handler(deliverable_signals(context), false))
 		rt_local.cut_short = true;
 	if (restored && end_connected(registers, number))
 		return;

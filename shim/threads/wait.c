@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "base/uapi.h"
 #include "shim/mask.h"
 #include "shim/next.h"
 #include "shim/system_call.h"
@@ -103,8 +104,6 @@ SHIM_EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, in
 	return SHIM_NEXT(epoll_pwait)(epoll, events, count, timeout, mask);
 }
 
-#define SYS_EPOLL_PWAIT2 441
-
 SHIM_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, const struct timespec *timeout,
 			     const sigset_t *mask)
 {
@@ -114,7 +113,7 @@ SHIM_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, c
 		return SHIM_NEXT(epoll_pwait2)(epoll, events, count, timeout, mask);
 	struct timespec left = *timeout;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_EPOLL_PWAIT2, &left);
+	begin_timespec(&wait, SYS_epoll_pwait2, &left);
 	return SHIM_NEXT(epoll_pwait2)(epoll, events, count, &left, mask);
 }
 

@@ -21,19 +21,11 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "victim.hh"
+
 namespace {
 
 constexpr int threads = 4;
-
-void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	std::cerr << "check failed: " << what << std::endl;
-	std::exit(1);
-}
-
-#define CHECK(condition) check((condition), #condition)
 
 std::uint64_t mix(std::uint64_t z)
 {

@@ -14,23 +14,15 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include "victim.hh"
+
 namespace {
-
-void check(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	std::cerr << "check failed: " << what << std::endl;
-	std::exit(1);
-}
-
-#define CHECK(condition) check((condition), #condition)
 
 /* Not known to throw nothing, as strlen() is. */
 std::size_t (*volatile length_of)(const char *) = std::strlen;
 int (*volatile wait_for_signal)() = pause;
 
-std::atomic<int> destroyed, in_handler;
+std::atomic<int> destroyed, in_handler, made;
 
 struct counted {
 	~counted() { destroyed++; }
@@ -73,6 +65,7 @@ void *wait_to_be_cancelled(void *)
 {
 	counted here;
 
+	made++;
 	for (;;)
 		wait_for_signal();
 }
@@ -81,18 +74,18 @@ void cancel_in_handler()
 {
 	pthread_t thread;
 	void *result = nullptr;
-	int before = destroyed, handlers = in_handler;
+	int before = destroyed, handlers = in_handler, objects = made;
 
 	CHECK(pthread_create(&thread, nullptr, wait_to_be_cancelled, nullptr) == 0);
+	while (made == objects)
+		usleep(50);
 	CHECK(pthread_kill(thread, SIGUSR1) == 0);
 	while (in_handler == handlers)
 		usleep(50);
 	CHECK(pthread_cancel(thread) == 0);
 	CHECK(pthread_join(thread, &result) == 0);
 	CHECK(result == PTHREAD_CANCELED);
-	/* The signal may have come before the object. */
-	CHECK(destroyed == before || destroyed == before + 1);
-	destroyed = before + 1;
+	CHECK(destroyed == before + 1);
 }
 
 /* ---- backtraces ---- */
