@@ -92,6 +92,7 @@ enum rt_fail_effect {
 	POINT(RESTORE_LOCKED, "restore.locked", FAIL_REFUSES)           /* the store is ours */                      \
 	POINT(RESTORE_CHECKED, "restore.checked", FAIL_REFUSES)         /* every checksum is right */                \
 	POINT(RESTORE_UNDO, "restore.undo", FAIL_REFUSES)               /* before each change that is undone */      \
+	POINT(RESTORE_REMADE, "restore.remade", FAIL_REFUSES)           /* a removed file is, without its name */    \
 	POINT(RESTORE_UNDONE, "restore.undone", FAIL_REFUSES)           /* all are */                                \
 	POINT(RESTORE_FILES, "restore.files", FAIL_REFUSES)             /* mapped files are checked */               \
 	POINT(RESTORE_SHARED, "restore.shared", FAIL_REFUSES)           /* shared memory is made */                  \

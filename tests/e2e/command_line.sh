@@ -1430,6 +1430,88 @@ test_removed_by_way_of_itself()
 	wait "$child" || fail "the program ended with $?"
 }
 
+# What a child that was about to close it still holds is waited for.
+test_address_held_by_child()
+{
+	start python3 -c 'import os, socket, time
+network, path = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
+path.bind("socket")
+path.listen()
+program = os.getpid()
+if os.fork() == 0:
+    while os.getppid() == program:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os._exit(0)
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+socket.create_connection(network.getsockname())
+other = socket.socket(socket.AF_UNIX)
+other.connect("socket")
+network.accept()
+path.accept()'
+	await 30 [ -e ready ]
+	epoch=$(value epoch)
+	await 30 epoch_above "$epoch"
+	kill_program
+	start_restored "$(value epoch)"
+	: >go
+	wait "$child" || fail "the program ended with $?: $(cat restored-errors)"
+	[ "$(wc -l <restored-errors)" -eq 1 ] || fail "it said: $(cat restored-errors)"
+}
+
+# Sets $stopped to a process of ours that is.
+find_stopped()
+{
+	for process in /proc/[0-9]*; do
+		stopped=${process#/proc/}
+		is_ours "$stopped" && grep -q '^State:.T' "$process/status" 2>/dev/null && return
+	done
+	return 1
+}
+
+# Two programs in one directory, restored at the same time, each with a file that it has removed.
+test_restored_side_by_side()
+{
+	for name in one other; do
+		store=$work/store-$name
+		rm -f go
+		RESPCT_INTERVAL_MS=3000 start python3 -c 'import os, sys, time
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+with open(sys.argv[1], "w") as file:
+    file.write(sys.argv[1])
+wait_for("go")
+os.remove(sys.argv[1])
+wait_for("end")' "$name"
+		await 30 [ -s "$name" ]
+		epoch=$(value epoch)
+		await 30 epoch_above "$epoch"
+		epoch=$(value epoch)
+		: >go
+		await 30 [ ! -e "$name" ]
+		kill_program
+		[ "$(value epoch)" -eq "$epoch" ] || skip 'too busy: another checkpoint was taken'
+	done
+	rm go
+	store=$work/store-one
+	RESPCT_FAIL=restore.remade:stop "$restore" "$store" >one-output 2>one-errors </dev/null &
+	first=$!
+	await 30 find_stopped
+	store=$work/store-other
+	start_restored "$(value epoch)"
+	kill -CONT "$stopped"
+	store=$work/store-one
+	await 30 epoch_above "$(value epoch)"
+	[ "$(cat one other)" = oneother ] || fail "the files: $(cat one other)"
+	[ "$(find . -name '.respct*')" = '' ] || fail "left over: $(find . -name '.respct*')"
+	: >go
+	: >end
+	wait "$child" && wait "$first" || fail "a program ended with $?: $(cat one-errors restored-errors)"
+}
+
 # A processor that lacks what the program may use is refused by the feature's name.
 test_lesser_processor()
 {

@@ -32,12 +32,12 @@ random_number()
 	number=$((seed / 65536 % $1 + 1))
 }
 
-mode='' # PLAIN: the worker leaves files alone
+mode='' # PLAIN: the worker leaves files alone; LATER: until there is `begin`
 
 # Starts worker in a fresh store, with RESPCT_FAIL=$1; its pid in $child.
 start_worker()
 {
-	rm -rf "$store" finish output errors overwritten replaced
+	rm -rf "$store" begin finish output errors overwritten replaced
 	RESPCT_INTERVAL_MS=2 RESPCT_FAIL=$1 "$respct" run --store "$store" -- "$helpers/fault_worker" $mode >output 2>errors </dev/null &
 	child=$!
 }
@@ -209,10 +209,13 @@ run_point()
 
 # ---- points of a restore ----
 
-# A store to restore from, with changes of files to undo.
+# A store to restore from, with changes of files to undo: they begin when there is a checkpoint.
 make_store()
 {
+	mode=LATER
 	start_worker undo.saved:kill:100
+	await $PATIENCE is_far_enough 0
+	: >begin
 	dies_killed 'the store to restore'
 }
 

@@ -2,7 +2,7 @@
  * A program for fault tests: works until the file `finish` is there, checks itself all the time, and prints
  * one line. Unlike the victims it has no end of its own, so that a test can wait for whatever it waits for.
  *
- *   fault_worker [PLAIN]     PLAIN: leaves files alone
+ *   fault_worker [PLAIN|LATER]     PLAIN: leaves files alone; LATER: until the file `begin` is there
  *
  * Each thread owns a block of memory that holds nothing but the number of the thread's round, so a restore
  * that mixes two states is seen at once; the blocks are mapped anew now and then, of changing sizes. The first thread's
@@ -21,7 +21,7 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t rounds[THREADS]; /* under the mutex */
 static uint64_t total;           /* their sum */
-static bool with_files = true;
+static bool with_files = true, later;
 
 static size_t block_pages(uint64_t round)
 {
@@ -90,6 +90,8 @@ static void *work(void *argument)
 	uint64_t *block = map_block(0);
 	int fd = number == 0 && with_files ? open("overwritten", O_RDWR | O_CREAT, 0600) : -1;
 	fill_block(block, 0);
+	while (fd >= 0 && later && access("begin", F_OK) != 0)
+		usleep(500);
 	if (fd >= 0) {
 		write_file(fd, 0);
 		replace_file(0);
@@ -120,6 +122,7 @@ static void *work(void *argument)
 int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS];
+	later = argc > 1 && strcmp(argv[1], "LATER") == 0;
 	with_files = argc < 2 || strcmp(argv[1], "PLAIN") != 0;
 	printf("begun\n");
 	fflush(stdout);

@@ -64,7 +64,7 @@ struct restoration {
 	size_t filling_count;
 	bool all_open;         /* nothing need wait any more */
 	bool told_credentials; /* that a message comes as the program's own */
-	int64_t patience_ns;   /* until when to wait for addresses of connections that have ended; 0: not yet */
+	int64_t patience_ns;   /* until when to wait for addresses; 0: not yet */
 	int32_t pid;           /* of the program; 0: not in the manifest */
 	char *problem;
 	size_t problem_size;
@@ -191,8 +191,9 @@ bool restore_make_outside(struct restoration *restoration, struct entry *entry, 
 bool restore_bind_client(int fd, struct sockaddr_storage address, socklen_t length);
 void restore_forget_port_range(int fd);
 
-/* Waits a moment for connections that have ended to leave their addresses; errno is that of the attempt. False: long
- * enough, or there is nothing to wait for. */
+/* Waits a moment for addresses: connections that have ended leave them soon, and a child of the dead process may have
+ * been about to close what it has inherited. errno is that of the attempt, and kept. False: long enough, or there is
+ * nothing to wait for. */
 bool restore_be_patient(struct restoration *restoration);
 
 /* Closes `fd` unless it is negative, keeps errno, and returns false. */

@@ -78,6 +78,12 @@ static int bind_netlink(int fd, struct sockaddr_storage *address, socklen_t leng
 	return bind_address(fd, address, length);
 }
 
+/* What is left of a connection that has failed holds a port that nobody asked for. */
+static bool may_go_unbound(const struct entry *entry)
+{
+	return entry->record.kind == DESCRIPTOR_UNCONNECTED && restore_socket_of(entry)->type == SOCK_STREAM;
+}
+
 /* SO_REUSEADDR: connections of the dead process may still hold the port. */
 static int bind_socket(struct restoration *restoration, const struct entry *entry)
 {
@@ -91,11 +97,11 @@ static int bind_socket(struct restoration *restoration, const struct entry *entr
 	else {
 		if (recorded->type == SOCK_STREAM || restore_get_option(entry, DESCRIPTOR_OPTION_REUSEADDR, &reuse))
 			setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-		result = bind_address(fd, &address, recorded->local_length);
+		do
+			result = bind_address(fd, &address, recorded->local_length);
+		while (result < 0 && !may_go_unbound(entry) && restore_be_patient(restoration));
 	}
-	/* What is left of a connection that has failed holds a port that nobody asked for. */
-	if (result < 0 && errno == EADDRINUSE && entry->record.kind == DESCRIPTOR_UNCONNECTED &&
-	    recorded->type == SOCK_STREAM) {
+	if (result < 0 && errno == EADDRINUSE && may_go_unbound(entry)) {
 		restore_warn(restoration, "descriptor %d (socket) is no longer bound: %s", entry->record.number,
 			     strerror(errno));
 		return 0;
@@ -103,10 +109,22 @@ static int bind_socket(struct restoration *restoration, const struct entry *entr
 	return result < 0 ? refuse_bind(restoration, entry) : 0;
 }
 
-static int check_path(struct restoration *restoration, const struct entry *entry, const char *path)
+static enum path_state await_path(struct restoration *restoration, const struct entry *entry, const char *path)
 {
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	const struct sockaddr_storage address = restore_local_address(entry);
+	enum path_state state;
+	do {
+		state = restore_path_state(&address, recorded->local_length, path, (int)recorded->type);
+		if (state == PATH_IN_USE)
+			errno = EADDRINUSE;
+	} while (state == PATH_IN_USE && restore_be_patient(restoration));
+	return state;
+}
+
+static int check_path(struct restoration *restoration, const struct entry *entry, const char *path)
+{
+	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	if (recorded->path_mode == 0)
 		return 0;
 	if (!restore_may_create(path))
@@ -114,7 +132,7 @@ static int check_path(struct restoration *restoration, const struct entry *entry
 				      "cannot bind %s, where the program was listening: no permission to make a "
 				      "file there",
 				      path);
-	switch (restore_path_state(&address, recorded->local_length, path, (int)recorded->type)) {
+	switch (await_path(restoration, entry, path)) {
 	case PATH_IN_USE:
 		return restore_refuse(restoration,
 				      "cannot bind %s, where the program was listening: another process uses it; "

@@ -187,11 +187,13 @@ static int64_t now_ns(void)
 bool restore_be_patient(struct restoration *restoration)
 {
 	const struct timespec moment = {.tv_nsec = 20000000};
-	if (errno != EADDRINUSE && errno != EADDRNOTAVAIL)
+	int error = errno;
+	if (error != EADDRINUSE && error != EADDRNOTAVAIL)
 		return false;
 	if (restoration->patience_ns == 0)
 		restoration->patience_ns = now_ns() + PATIENCE_NS;
 	nanosleep(&moment, NULL);
+	errno = error;
 	return now_ns() < restoration->patience_ns;
 }
 

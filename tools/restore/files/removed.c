@@ -1,7 +1,9 @@
 /*
  * Files that were removed: linked again where they have other names, else made again; see undo.c.
  *
- * One that is made again gets another name first, which is noted in the log under its new inode number, and is renamed.
+ * One that is made again gets another name first, is noted in the log under its new inode number, and is renamed. That
+ * name has the log's number in it: other programs may be restored in the same directory, and what a killed restore of
+ * this one has left is found.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,21 +14,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fail.h"
 #include "common/report.h"
 #include "restore/descriptors/replaced.h"
 #include "restore/files/undoing.h"
-
-#define TEMPORARY_NAME ".respct-undo"
 
 static void __attribute__((noreturn)) fail_again(const struct undo_record *record)
 {
 	refuse("cannot make %s again, which was removed since the checkpoint: %s", undo_path(record), strerror(errno));
 }
 
-static void make_regular(const struct undo_record *record, int directory, bool durable)
+static void make_regular(const struct undoing *undoing, const struct undo_record *record, int directory)
 {
 	struct timespec times[2] = {undo_to_timespec(record->access_ns), undo_to_timespec(record->modify_ns)};
-	int fd = openat(directory, TEMPORARY_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = openat(directory, undoing->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		fail_again(record);
 	undo_write_all(fd, undo_data(record), record->data_length, 0, undo_path(record));
@@ -38,37 +39,37 @@ static void make_regular(const struct undo_record *record, int directory, bool d
 	if (fchmod(fd, record->mode & 07777) < 0)
 		fail_again(record);
 	futimens(fd, times);
-	if (durable)
+	if (undoing->durable)
 		fsync(fd);
 	close(fd);
 }
 
-static void make_other(const struct undo_record *record, int directory)
+static void make_other(const struct undoing *undoing, const struct undo_record *record, int directory)
 {
 	char target[PATH_MAX];
 	int result;
 	if (S_ISLNK(record->mode)) {
 		snprintf(target, sizeof(target), "%.*s", (int)record->data_length, (const char *)undo_data(record));
-		result = symlinkat(target, directory, TEMPORARY_NAME);
+		result = symlinkat(target, directory, undoing->temporary);
 	} else if (S_ISDIR(record->mode)) {
-		result = mkdirat(directory, TEMPORARY_NAME, 0700);
+		result = mkdirat(directory, undoing->temporary, 0700);
 	} else {
-		result = mknodat(directory, TEMPORARY_NAME, record->mode, record->device_number);
+		result = mknodat(directory, undoing->temporary, record->mode, record->device_number);
 	}
 	if (result < 0)
 		fail_again(record);
-	if (fchownat(directory, TEMPORARY_NAME, record->user, record->group, AT_SYMLINK_NOFOLLOW) < 0 &&
+	if (fchownat(directory, undoing->temporary, record->user, record->group, AT_SYMLINK_NOFOLLOW) < 0 &&
 	    errno != EPERM && errno != EINVAL)
 		fail_again(record);
 	if (!S_ISLNK(record->mode))
-		fchmodat(directory, TEMPORARY_NAME, record->mode & 07777, 0);
+		fchmodat(directory, undoing->temporary, record->mode & 07777, 0);
 }
 
 /* The new inode number is in the log before the file has its name. */
 static void note_replacement(struct undoing *undoing, const struct undo_record *record, int directory)
 {
 	struct stat status;
-	if (fstatat(directory, TEMPORARY_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(directory, undoing->temporary, &status, AT_SYMLINK_NOFOLLOW) < 0)
 		fail_again(record);
 	int error = undo_note(undoing, &(struct undo_record){.kind = UNDO_REPLACED,
 							     .device = record->device,
@@ -84,14 +85,16 @@ static void note_replacement(struct undoing *undoing, const struct undo_record *
 
 static void make_again(struct undoing *undoing, const struct undo_record *record, const struct place *place)
 {
-	unlinkat(place->directory, TEMPORARY_NAME, 0);
-	unlinkat(place->directory, TEMPORARY_NAME, AT_REMOVEDIR);
+	unlinkat(place->directory, undoing->temporary, 0);
+	unlinkat(place->directory, undoing->temporary, AT_REMOVEDIR);
 	if (S_ISREG(record->mode))
-		make_regular(record, place->directory, undoing->durable);
+		make_regular(undoing, record, place->directory);
 	else
-		make_other(record, place->directory);
+		make_other(undoing, record, place->directory);
 	note_replacement(undoing, record, place->directory);
-	if (renameat(place->directory, TEMPORARY_NAME, place->directory, place->name) < 0)
+	int error = rt_fail(RT_FAIL_RESTORE_REMADE);
+	errno = -error;
+	if (error < 0 || renameat(place->directory, undoing->temporary, place->directory, place->name) < 0)
 		fail_again(record);
 }
 

@@ -439,6 +439,8 @@ void undo_changes(const struct image *image, const char *directory, int lowest_f
 		refuse("%s: damaged: the undo log is not that of the checkpoint", directory);
 	if (error < 0)
 		refuse("%s: cannot read the undo log: %s", directory, strerror(-error));
+	snprintf(undoing.temporary, sizeof(undoing.temporary), ".respct-undo-%016llx",
+		 (unsigned long long)image->undo.id);
 	read_records(&undoing, &image->undo);
 	if (rt_undo_log_has_loss(&undoing.log, &image->undo))
 		report("not all that was overwritten or removed in files since the checkpoint could be saved: they may "

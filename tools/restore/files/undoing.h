@@ -29,6 +29,7 @@ struct undoing {
 	size_t *file_of; /* by record: the UNDO_FILE of an UNDO_BYTES, or NO_RECORD */
 	bool *changed;   /* by record: UNDO_FILE whose file has been written to */
 	bool durable;
+	char temporary[40]; /* what a removed file is called until it is whole: no other restore's */
 	/* The file written last. */
 	int fd;
 	size_t fd_file;
