@@ -1437,15 +1437,14 @@ test_address_held_by_child()
 network, path = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
 path.bind("socket")
 path.listen()
-program = os.getpid()
-if os.fork() == 0:
-    while os.getppid() == program:
+def wait_for(path):
+    while not os.path.exists(path):
         time.sleep(0.01)
-    time.sleep(0.5)
+if os.fork() == 0:
+    wait_for("leave")
     os._exit(0)
 open("ready", "w").close()
-while not os.path.exists("go"):
-    time.sleep(0.01)
+wait_for("go")
 socket.create_connection(network.getsockname())
 other = socket.socket(socket.AF_UNIX)
 other.connect("socket")
@@ -1455,6 +1454,7 @@ path.accept()'
 	epoch=$(value epoch)
 	await 30 epoch_above "$epoch"
 	kill_program
+	(sleep 0.3 && : >leave) &
 	start_restored "$(value epoch)"
 	: >go
 	wait "$child" || fail "the program ended with $?: $(cat restored-errors)"
