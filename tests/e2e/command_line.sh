@@ -1430,26 +1430,21 @@ test_removed_by_way_of_itself()
 	wait "$child" || fail "the program ended with $?"
 }
 
-# What a child that was about to close it still holds is waited for.
-test_address_held_by_child()
+# held_by_child TAKE USE: a program takes something, and forks; its child lets go some time after the program is killed.
+# The restore waits for that, and the program uses what it has.
+held_by_child()
 {
-	start python3 -c 'import os, socket, time
-network, path = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
-path.bind("socket")
-path.listen()
+	start python3 -c "import fcntl, os, socket, time
 def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.01)
+$1
 if os.fork() == 0:
-    wait_for("leave")
+    wait_for('leave')
     os._exit(0)
-open("ready", "w").close()
-wait_for("go")
-socket.create_connection(network.getsockname())
-other = socket.socket(socket.AF_UNIX)
-other.connect("socket")
-network.accept()
-path.accept()'
+open('ready', 'w').close()
+wait_for('go')
+$2"
 	await 30 [ -e ready ]
 	epoch=$(value epoch)
 	await 30 epoch_above "$epoch"
@@ -1459,6 +1454,31 @@ path.accept()'
 	: >go
 	wait "$child" || fail "the program ended with $?: $(cat restored-errors)"
 	[ "$(wc -l <restored-errors)" -eq 1 ] || fail "it said: $(cat restored-errors)"
+}
+
+test_port_held_by_child()
+{
+	held_by_child 'server = socket.create_server(("127.0.0.1", 0))' 'socket.create_connection(server.getsockname())
+server.accept()'
+}
+
+test_socket_held_by_child()
+{
+	held_by_child 'server = socket.socket(socket.AF_UNIX)
+server.bind("socket")
+server.listen()' 'client = socket.socket(socket.AF_UNIX)
+client.connect("socket")
+server.accept()'
+}
+
+test_lock_held_by_child()
+{
+	held_by_child 'file = open("locked", "w")
+fcntl.flock(file, fcntl.LOCK_EX)' 'try:
+    fcntl.flock(open("locked"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    os._exit(0)
+os._exit(1)'
 }
 
 # Sets $stopped to a process of ours that is.

@@ -208,7 +208,7 @@ static bool request(struct restoration *restoration, struct entry *entry)
 	bool done;
 	do
 		done = connect(entry->temporary, (const struct sockaddr *)&to, length) == 0 || errno == EINPROGRESS;
-	while (!done && restore_is_network(entry) && restore_be_patient(restoration));
+	while (!done && restore_is_network(entry) && restore_be_patient(restoration, errno));
 	int error = errno;
 	if (restore_is_network(entry))
 		restore_forget_port_range(entry->temporary);

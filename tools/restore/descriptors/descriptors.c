@@ -10,9 +10,16 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "restore/descriptors/private.h"
+
+#define NS_PER_S 1000000000L
+
+/* The kernel lets the addresses of a connection that has ended be used again after a second
+ * (net.ipv4.tcp_tw_reuse_delay). */
+#define PATIENCE_NS (3 * NS_PER_S / 2)
 
 #define SETTABLE_FLAGS (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
 
@@ -106,6 +113,26 @@ int restore_reopen(int fd, int flags)
 	char path[32];
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return open(path, flags | O_CLOEXEC | O_NOCTTY);
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+bool restore_be_patient(struct restoration *restoration, int error)
+{
+	const struct timespec moment = {.tv_nsec = 20000000};
+	int kept = errno;
+	if (error != EADDRINUSE && error != EADDRNOTAVAIL && error != EWOULDBLOCK)
+		return false;
+	if (restoration->patience_ns == 0)
+		restoration->patience_ns = now_ns() + PATIENCE_NS;
+	nanosleep(&moment, NULL);
+	errno = kept;
+	return now_ns() < restoration->patience_ns;
 }
 
 struct entry *restore_find(struct restoration *restoration, int number)

@@ -9,12 +9,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "restore/descriptors/private.h"
-
-#define WAIT_NS 10000000L
-#define WAITS 100
 
 /* Who holds a lock on the file, as far as /proc/locks tells; 0: it does not. */
 static int find_holder(int fd)
@@ -83,13 +79,12 @@ static int try_lock(const struct entry *entry, const struct manifest_lock *lock,
 static int take_one(struct restoration *restoration, const struct manifest_lock *lock)
 {
 	const struct entry *entry = restore_find(restoration, lock->number);
-	const struct timespec pause = {0, WAIT_NS};
 	int error, holder;
 	if (entry->lost || entry->stands_in || entry->temporary < 0)
 		return 0;
-	/* A child of the dead process may hold it still, and be about to end, too. */
-	for (int i = 0; (error = try_lock(entry, lock, &holder)) == EWOULDBLOCK && i < WAITS; i++)
-		nanosleep(&pause, NULL);
+	do
+		error = try_lock(entry, lock, &holder);
+	while (error != 0 && restore_be_patient(restoration, error));
 	if (error == EWOULDBLOCK)
 		return refuse_locked(restoration, entry, holder);
 	if (error != 0)

@@ -64,7 +64,7 @@ struct restoration {
 	size_t filling_count;
 	bool all_open;         /* nothing need wait any more */
 	bool told_credentials; /* that a message comes as the program's own */
-	int64_t patience_ns;   /* until when to wait for addresses; 0: not yet */
+	int64_t patience_ns;   /* until when to wait for what others have; 0: not yet */
 	int32_t pid;           /* of the program; 0: not in the manifest */
 	char *problem;
 	size_t problem_size;
@@ -92,6 +92,13 @@ const struct entry *restore_same_object(const struct restoration *restoration, c
 
 /* Opens /proc/self/fd/`fd` anew: the same object under a new open file description. */
 int restore_reopen(int fd, int flags);
+
+/*
+ * Whether to try again what has failed with `error`, after a moment: addresses and locks are free again soon when a
+ * connection had them that has ended, or a child of the dead process that was about to close what it has inherited. Not
+ * when something else is the matter, or the restore has waited for long enough in all. Keeps errno.
+ */
+bool restore_be_patient(struct restoration *restoration, int error);
 
 struct entry *restore_find(struct restoration *restoration, int number);
 
@@ -190,11 +197,6 @@ bool restore_make_outside(struct restoration *restoration, struct entry *entry, 
  */
 bool restore_bind_client(int fd, struct sockaddr_storage address, socklen_t length);
 void restore_forget_port_range(int fd);
-
-/* Waits a moment for addresses: connections that have ended leave them soon, and a child of the dead process may have
- * been about to close what it has inherited. errno is that of the attempt, and kept. False: long enough, or there is
- * nothing to wait for. */
-bool restore_be_patient(struct restoration *restoration);
 
 /* Closes `fd` unless it is negative, keeps errno, and returns false. */
 bool restore_give_up(int fd);

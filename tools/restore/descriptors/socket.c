@@ -99,7 +99,7 @@ static int bind_socket(struct restoration *restoration, const struct entry *entr
 			setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 		do
 			result = bind_address(fd, &address, recorded->local_length);
-		while (result < 0 && !may_go_unbound(entry) && restore_be_patient(restoration));
+		while (result < 0 && !may_go_unbound(entry) && restore_be_patient(restoration, errno));
 	}
 	if (result < 0 && errno == EADDRINUSE && may_go_unbound(entry)) {
 		restore_warn(restoration, "descriptor %d (socket) is no longer bound: %s", entry->record.number,
@@ -114,11 +114,9 @@ static enum path_state await_path(struct restoration *restoration, const struct 
 	const struct descriptor_socket *recorded = PAYLOAD(entry, struct descriptor_socket);
 	const struct sockaddr_storage address = restore_local_address(entry);
 	enum path_state state;
-	do {
+	do
 		state = restore_path_state(&address, recorded->local_length, path, (int)recorded->type);
-		if (state == PATH_IN_USE)
-			errno = EADDRINUSE;
-	} while (state == PATH_IN_USE && restore_be_patient(restoration));
+	while (state == PATH_IN_USE && restore_be_patient(restoration, EADDRINUSE));
 	return state;
 }
 

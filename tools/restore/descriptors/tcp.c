@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "restore/descriptors/address.h"
@@ -19,11 +18,6 @@
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51 /* Linux 6.3 */
 #endif
-#define NS_PER_S 1000000000L
-
-/* The kernel lets the addresses of a connection that has ended be used again after a second
- * (net.ipv4.tcp_tw_reuse_delay). */
-#define PATIENCE_NS (3 * NS_PER_S / 2)
 
 /* ---- listening sockets of our own ---- */
 
@@ -177,26 +171,6 @@ static bool is_served(struct restoration *restoration, const struct entry *entry
 	return false;
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
-bool restore_be_patient(struct restoration *restoration)
-{
-	const struct timespec moment = {.tv_nsec = 20000000};
-	int error = errno;
-	if (error != EADDRINUSE && error != EADDRNOTAVAIL)
-		return false;
-	if (restoration->patience_ns == 0)
-		restoration->patience_ns = now_ns() + PATIENCE_NS;
-	nanosleep(&moment, NULL);
-	errno = error;
-	return now_ns() < restoration->patience_ns;
-}
-
 /* Which end connects cannot be told later, so if one way is barred the other is tried. */
 int restore_open_inside(struct restoration *restoration, struct entry *entry, struct entry *other)
 {
@@ -207,7 +181,7 @@ int restore_open_inside(struct restoration *restoration, struct entry *entry, st
 		done = connect_ends(restoration, active, passive, KEEP_BOTH) ||
 		       /* NOLINTNEXTLINE(readability-suspicious-call-argument): swapped indeed */
 		       connect_ends(restoration, passive, active, KEEP_BOTH);
-	while (!done && restore_be_patient(restoration));
+	while (!done && restore_be_patient(restoration, errno));
 	if (!done) {
 		restore_warn(restoration,
 			     "descriptors %d and %d (socket) are connected again, but not under the "
