@@ -60,7 +60,7 @@ $(TESTS)/victims/%.so: tests/victims/libraries/%.c
 
 $(TESTS)/helpers/static_program: HELPER_FLAGS := -static
 $(TESTS)/helpers/become_child $(TESTS)/helpers/late_continue: HELPER_FLAGS := -shared -fPIC
-$(TESTS)/helpers/%: tests/e2e/helpers/%.c
+$(TESTS)/helpers/%: tests/e2e/helpers/%.c runtime/base/fail.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(HELPER_FLAGS) $< -o $@ -lpthread
 

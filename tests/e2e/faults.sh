@@ -32,13 +32,14 @@ random_number()
 	number=$((seed / 65536 % $1 + 1))
 }
 
-mode='' # PLAIN: the worker leaves files alone; LATER: until there is `begin`
+interval=2 # ms
+mode='' # PLAIN: the worker leaves files alone; LATER: changes none until there is `begin`
 
 # Starts worker in a fresh store, with RESPCT_FAIL=$1; its pid in $child.
 start_worker()
 {
 	rm -rf "$store" begin finish output errors overwritten replaced
-	RESPCT_INTERVAL_MS=2 RESPCT_FAIL=$1 "$respct" run --store "$store" -- "$helpers/fault_worker" $mode >output 2>errors </dev/null &
+	RESPCT_INTERVAL_MS=$interval RESPCT_FAIL=$1 "$respct" run --store "$store" -- "$helpers/fault_worker" $mode >output 2>errors </dev/null &
 	child=$!
 }
 
@@ -209,12 +210,14 @@ run_point()
 
 # ---- points of a restore ----
 
-# A store to restore from, with changes of files to undo: they begin when there is a checkpoint.
+# A store to restore from, with changes of files to undo: they begin when there is a checkpoint that has the files.
 make_store()
 {
 	mode=LATER
 	start_worker undo.saved:kill:100
-	await $PATIENCE is_far_enough 0
+	await $PATIENCE [ -s replaced ]
+	epoch=$(value epoch)
+	await $PATIENCE is_far_enough "${epoch:-0}"
 	: >begin
 	dies_killed 'the store to restore'
 }
@@ -223,10 +226,12 @@ make_store()
 restore_point()
 {
 	echo "  $1"
+	# That a removed file is among the changes is only sure when no checkpoint comes in between.
+	[ "$1" = restore.remade ] && interval=3000 || interval=2
 	make_store
 	if [ "$2" = refuses ]; then
 		for error in $ERRORS; do
-			RESPCT_FAIL=$1:$error refused 125 "$store\|cannot rebuild\|cannot undo" "$restore" "$store"
+			RESPCT_FAIL=$1:$error refused 125 "$store\|cannot rebuild\|cannot undo\|cannot make" "$restore" "$store"
 			cases=$((cases + 1))
 		done
 	fi

@@ -2,7 +2,7 @@
  * A program for fault tests: works until the file `finish` is there, checks itself all the time, and prints
  * one line. Unlike the victims it has no end of its own, so that a test can wait for whatever it waits for.
  *
- *   fault_worker [PLAIN|LATER]     PLAIN: leaves files alone; LATER: until the file `begin` is there
+ *   fault_worker [PLAIN|LATER]     PLAIN: leaves files alone; LATER: changes none until there is `begin`
  *
  * Each thread owns a block of memory that holds nothing but the number of the thread's round, so a restore
  * that mixes two states is seen at once; the blocks are mapped anew now and then, of changing sizes. The first thread's
@@ -90,12 +90,12 @@ static void *work(void *argument)
 	uint64_t *block = map_block(0);
 	int fd = number == 0 && with_files ? open("overwritten", O_RDWR | O_CREAT, 0600) : -1;
 	fill_block(block, 0);
-	while (fd >= 0 && later && access("begin", F_OK) != 0)
-		usleep(500);
 	if (fd >= 0) {
 		write_file(fd, 0);
 		replace_file(0);
 	}
+	while (fd >= 0 && later && access("begin", F_OK) != 0)
+		usleep(500);
 	for (uint64_t round = 0; access("finish", F_OK) != 0; round++) {
 		check_block(block, round);
 		if (fd >= 0) {
