@@ -42,6 +42,7 @@ std::uint64_t survive_fault(std::uint64_t value)
 {
 	std::uint64_t a = value * 3, b = value * 5, c = value * 7, d = value * 11, e = value * 13;
 
+	asm volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e)); /* not computed again afterwards */
 	try {
 		counted here;
 		a += length_of(reinterpret_cast<const char *>(value % 1000 + 1));
