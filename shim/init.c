@@ -10,6 +10,7 @@
 #include "life/start.h"
 #include "next.h"
 #include "system_call.h"
+#include "threads/stack.h"
 #include "threads/thread.h"
 
 #define EXIT_STATUS(code) (((code)&0xff) << 8) /* as wait(2) encodes it */
@@ -38,6 +39,8 @@ __attribute__((constructor)) static void start_runtime(void)
 	rt_start();
 	if (rt_root.signal == 0) /* neither protected nor standing by */
 		return;
+	/* The first is the last to prepare. */
+	pthread_atfork(stack_prepare_fork, stack_after_fork, stack_after_fork);
 	pthread_atfork(rt_prepare_fork, rt_after_fork, rt_enter_child);
 	on_exit(finish_at_exit, NULL);
 	at_quick_exit(finish_at_quick_exit);

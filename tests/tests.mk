@@ -47,6 +47,7 @@ $(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) $< -o $@ -lpthread -lm -ldl
 
 $(TESTS)/victims/openmp: VICTIM_FLAGS := -fopenmp
+$(TESTS)/victims/stack_code $(TESTS)/victims/stack_code.so: VICTIM_FLAGS := -Wl,-z,execstack
 $(TESTS)/victims/dlopen_deep_bind: VICTIM_FLAGS := -Wl,-rpath,'$$ORIGIN'
 
 $(TESTS)/victims/%: tests/victims/%.cc $(wildcard tests/victims/*.hh)
@@ -56,7 +57,7 @@ $(TESTS)/victims/%: tests/victims/%.cc $(wildcard tests/victims/*.hh)
 # What victims load with dlopen().
 $(TESTS)/victims/%.so: tests/victims/libraries/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(TEST_FLAGS) -fPIC -shared $< -o $@
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) -fPIC -shared $< -o $@
 
 $(TESTS)/helpers/static_program: HELPER_FLAGS := -static
 $(TESTS)/helpers/become_child $(TESTS)/helpers/late_continue: HELPER_FLAGS := -shared -fPIC

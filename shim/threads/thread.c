@@ -106,3 +106,13 @@ SHIM_EXPORT int pthread_detach(pthread_t thread)
 {
 	return released_if(SHIM_NEXT(pthread_detach)(thread), thread);
 }
+
+/* libc knows of no guard below a stack it is given. Rust's threads, for one, do not start without. */
+SHIM_EXPORT int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
+{
+	int result = SHIM_NEXT(pthread_getattr_np)(thread, attributes);
+	size_t guard = result == 0 ? stack_guard(thread) : 0;
+	if (guard > 0)
+		pthread_attr_setguardsize(attributes, guard);
+	return result;
+}

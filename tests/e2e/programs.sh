@@ -114,6 +114,15 @@ program_zstd()
 	run -- zstd -q -c -T2 -B1MiB -11 "$input"
 }
 
+# In Rust. The same file again and again: making it takes longer than this.
+program_b3sum()
+{
+	needs b3sum openssl
+	input bytes 32
+	# shellcheck disable=SC2046 # a list
+	run -- b3sum --num-threads 3 --no-names $(yes "$input" | head -n 300)
+}
+
 program_openssl_enc()
 {
 	needs openssl
