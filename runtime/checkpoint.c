@@ -55,7 +55,8 @@ static int64_t realtime_ns(void)
 static int capture_stopped(struct engine *engine)
 {
 	int64_t started = rt_monotonic_ns();
-	int result = rt_fail(RT_FAIL_CHECKPOINT_CAPTURE);
+	/* Since the last look, too. */
+	int result = rt_root.root_changed ? -EXDEV : rt_fail(RT_FAIL_CHECKPOINT_CAPTURE);
 	if (result == 0)
 		result = rt_credentials_follow(engine);
 	if (result == 0)

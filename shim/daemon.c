@@ -13,6 +13,7 @@
 #include "life/daemon.h"
 #include "life/pause.h"
 #include "life/start.h"
+#include "memory/window.h"
 #include "next.h"
 #include "root.h"
 
@@ -30,12 +31,14 @@ SHIM_EXPORT pid_t setsid(void)
 	return session;
 }
 
-/* The store and all files of the process have other names from then on. */
+/* The store and all files of the process have other names from then on: no stop may come before that is noted. */
 SHIM_EXPORT int chroot(const char *path)
 {
+	uint64_t mask = rt_block_stops();
 	int result = SHIM_NEXT(chroot)(path);
 	if (result == 0 && strcmp(path, "/") != 0)
 		rt_root.root_changed = 1;
+	rt_unblock_stops(mask);
 	return result;
 }
 

@@ -1615,6 +1615,22 @@ test_changed_root()
 	[ $status -eq 0 ] || fail "restored from before, it ended with $status"
 }
 
+# The same at any moment of a checkpoint: what is captured after the change is never committed.
+test_changed_root_at_any_moment()
+{
+	[ "$(id -u)" -eq 0 ] || skip "needs root to change the root directory"
+	command -v perl >/dev/null || skip "needs perl"
+	for attempt in $(seq 40); do
+		"$respct" run --fresh --interval 1 --store "$store" -- perl -e '
+			select undef, undef, undef, 0.02 + rand 0.01;
+			chroot "/usr" or die;
+			select undef, undef, undef, 0.02;
+			kill 9, $$' >out 2>err </dev/null
+		"$respct" inspect "$store" >state 2>&1 || fail "attempt $attempt: $(cat state)"
+		! grep unreachable state || fail "attempt $attempt: there is a checkpoint of what cannot be restored"
+	done
+}
+
 # A limit of open files that leaves the runtime no room is said in one line; the least that does not is enough.
 test_descriptor_limit()
 {
