@@ -216,10 +216,20 @@ static int look_at_size(const struct persist_file *file, struct stat *status)
 	return error == 0 && (uint64_t)status->st_size < file->size ? -EBADMSG : error;
 }
 
+/*
+ * Where the first bytes are that somebody has stored. A file that is cut short right after a look at it, and then given its
+ * size back by growing or by a write at its end, has them later than before, or none.
+ */
+static uint64_t first_data(const struct persist_file *file)
+{
+	long offset = rt_syscall(SYS_lseek, file->fd, 0, SEEK_DATA);
+	return offset < 0 ? UINT64_MAX : (uint64_t)offset;
+}
+
 int rt_persist_write(struct persist_file *file, uint64_t offset, struct iovec *buffers, size_t count)
 {
 	struct stat status;
-	uint64_t start = offset;
+	uint64_t start = offset, data = first_data(file);
 	int error = look_at_size(file, &status);
 	if (error < 0)
 		return error;
@@ -239,7 +249,7 @@ int rt_persist_write(struct persist_file *file, uint64_t offset, struct iovec *b
 		advance(&buffers, &count, (size_t)done);
 	}
 	observe(PERSIST_WRITTEN, file, start, offset - start);
-	return 0;
+	return first_data(file) > data ? -EBADMSG : 0;
 }
 
 /* For file systems without fallocate(): real zeros take real blocks. */
@@ -271,11 +281,12 @@ int rt_persist_grow(struct persist_file *file, uint64_t size)
 	struct stat status;
 	if (size <= file->size)
 		return 0;
-	int error = rt_fail(RT_FAIL_STORE_GROW);
+	uint64_t data = first_data(file);
+	int error = look_at_size(file, &status);
 	if (error == 0 && is_above_limit(size))
 		error = -EFBIG;
 	if (error == 0)
-		error = look_at_size(file, &status);
+		error = rt_fail(RT_FAIL_STORE_GROW);
 	if (error < 0)
 		return error;
 	do {
@@ -289,7 +300,7 @@ int rt_persist_grow(struct persist_file *file, uint64_t size)
 	file->size = size;
 	file->needs_sync = true;
 	observe(PERSIST_RESIZED, file, old_size, size - old_size);
-	return 0;
+	return first_data(file) > data ? -EBADMSG : 0;
 }
 
 /* Only in memory file systems: elsewhere it would make the kernel write the pages out. */

@@ -315,6 +315,45 @@ test_file_cut_between_steps()
 	done
 }
 
+# stopped_and_cut POINT FILE: cuts the file while the process is held there; false when there is nothing to cut.
+stopped_and_cut()
+{
+	start_worker "$1"
+	await $PATIENCE is_stopped_or_runs_on
+	if ! is_stopped || ! [ -s "$store/$2" ]; then
+		kill -KILL "$child"
+		wait "$child" 2>/dev/null
+		return 1
+	fi
+	: >"$store/$2"
+	kill -CONT "$child"
+}
+
+# Cut after it was looked at, just before it grows or is written to, which may give it its size back.
+test_file_cut_at_growth()
+{
+	cuts=0
+	for point in store.grow store.write; do
+		for file in log home index; do
+			for time in 2 3 4 5 6 7; do
+				echo "  $file at $point, time $time"
+				stopped_and_cut "$point:stop:$time" $file || continue
+				await $PATIENCE is_protected_again 1
+				lines_match "$file at $point" 1 2
+				kill_program
+				cuts=$((cuts + 1))
+			done
+		done
+	done
+	[ $cuts -ge 12 ] || fail "there was something to cut $cuts times only"
+}
+
+# The point may not be reached so often.
+is_stopped_or_runs_on()
+{
+	is_stopped || epoch_above 60
+}
+
 is_stopped()
 {
 	grep -q '^State:.T' "/proc/$child/status" 2>/dev/null
