@@ -35,7 +35,7 @@ void stack_return(struct stack *stack);
 /* The thread was joined or detached. */
 void stack_release(pthread_t thread);
 
-/* Bytes of the guard below the stack of a thread that has not been released; 0 when the stack is not one of ours. */
+/* Bytes of the guard below the stack of a thread that has not ended; 0 when the stack is not one of ours. */
 size_t stack_guard(pthread_t thread);
 
 /* For pthread_atfork(): nobody is at the stacks while the process is copied. */

@@ -339,13 +339,16 @@ test_file_cut_at_growth()
 				echo "  $file at $point, time $time"
 				stopped_and_cut "$point:stop:$time" $file || continue
 				await $PATIENCE is_protected_again 1
-				lines_match "$file at $point" 1 2
+				await $PATIENCE epoch_above 5
+				lines_match "$file at $point" 1 1
 				kill_program
+				comes_back "$file at $point"
 				cuts=$((cuts + 1))
 			done
 		done
 	done
-	[ $cuts -ge 12 ] || fail "there was something to cut $cuts times only"
+	echo "  $cuts cuts"
+	[ $cuts -ge 6 ] || fail "there was something to cut $cuts times only"
 }
 
 # The point may not be reached so often.
