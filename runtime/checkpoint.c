@@ -99,8 +99,7 @@ static void report_mappings(struct engine *engine)
 	for (size_t i = 0; i < engine->captured_regions.count && !engine->told_mapping; i++) {
 		const struct region *region = &engine->captured_regions.entries[i];
 		const char *name = rt_region_name(&engine->captured_regions, region);
-		if (region->kind != REGION_FILE_SHARED || (name[0] == '/' && strncmp(name, "/dev/", 5) != 0) ||
-		    strncmp(name, "/dev/shm/", 9) == 0)
+		if (region->kind != REGION_FILE_SHARED || rt_region_has_file(&engine->captured_regions, region))
 			continue;
 		rt_say("%s is mapped: the program cannot be restored while it is", name);
 		engine->told_mapping = true;

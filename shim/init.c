@@ -1,4 +1,5 @@
 /* Where the runtime is started, ended and left behind in children. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "files/async_io.h"
 #include "life/daemon.h"
 #include "life/start.h"
 #include "next.h"
@@ -66,7 +68,7 @@ SHIM_EXPORT void quick_exit(int code)
 }
 
 /* Programs that leave by the system call; the rest is passed on. */
-/* syscall(2) itself: what ends the process, and what waits; futexes have no other name. */
+/* syscall(2) itself: what ends the process, what waits, and what has no other name: futexes, asynchronous I/O. */
 SHIM_EXPORT long syscall(long number, ...)
 {
 	va_list list;
@@ -79,5 +81,9 @@ SHIM_EXPORT long syscall(long number, ...)
 		rt_finish(EXIT_STATUS(arguments[0]));
 	if (number == SYS_futex)
 		return shim_futex(arguments);
+	if (shim_denies_async_io(number)) {
+		errno = ENOSYS;
+		return -1;
+	}
 	return shim_system_call(number, arguments);
 }

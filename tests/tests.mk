@@ -44,9 +44,11 @@ crash-exhaustive: $(TESTS)/crash_states
 
 $(TESTS)/victims/%: tests/victims/%.c $(wildcard tests/victims/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) $< -o $@ -lpthread -lm -ldl
+	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) $< -o $@ $(VICTIM_LIBRARY) -lpthread -lm -ldl
 
 $(TESTS)/victims/openmp: VICTIM_FLAGS := -fopenmp
+$(TESTS)/victims/io_uring: VICTIM_LIBRARY := -luring
+$(TESTS)/victims/linux_aio: VICTIM_LIBRARY := -laio
 $(TESTS)/victims/stack_code $(TESTS)/victims/stack_code.so: VICTIM_FLAGS := -Wl,-z,execstack
 $(TESTS)/victims/dlopen_deep_bind: VICTIM_FLAGS := -Wl,-rpath,'$$ORIGIN'
 

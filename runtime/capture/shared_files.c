@@ -60,9 +60,8 @@ void rt_capture_shared_files(struct engine *engine, struct manifest_writer *writ
 	engine->unsaved_file = 0;
 	for (size_t i = 0; i < engine->regions.count; i++) {
 		const struct region *region = &engine->regions.entries[i];
-		const char *name = rt_region_name(&engine->regions, region);
-		if (region->kind != REGION_FILE_SHARED || !region->written || strncmp(name, "/dev/", 5) == 0 ||
-		    name[0] != '/')
+		if (region->kind != REGION_FILE_SHARED || !region->written ||
+		    !rt_region_has_file(&engine->regions, region))
 			continue;
 		uint64_t length = length_in_file(region);
 		if (length <= left) {

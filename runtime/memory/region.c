@@ -17,6 +17,8 @@
 #define FIRST_NAMES 16384
 #define NAME_SIZE 4096
 #define DELETED " (deleted)"
+/* The memory of a context of io_setup(): a file of the kernel's, which has no name. */
+#define AIO_RING "/[aio] (deleted)"
 #define TMPFS 0x01021994 /* statfs.f_type */
 #define LOOK_BACK 256    /* shared mappings that are compared with a new one */
 
@@ -84,6 +86,14 @@ static bool is_special(const char *name)
 	return strncmp(name, "[vvar", 5) == 0 || strcmp(name, "[vdso]") == 0;
 }
 
+bool rt_region_has_file(const struct region_table *table, const struct region *region)
+{
+	const char *name = rt_region_name(table, region);
+	if (name[0] != '/' || strcmp(name, AIO_RING) == 0)
+		return false;
+	return strncmp(name, "/dev/", 5) != 0 || strncmp(name, "/dev/shm/", 9) == 0;
+}
+
 /* Decides what a mapping is from what the kernel says of it. */
 static void classify(struct region *region, const char *name)
 {
@@ -96,6 +106,8 @@ static void classify(struct region *region, const char *name)
 						: REGION_ANONYMOUS;
 		if (strcmp(name, "[stack]") == 0)
 			region->flags |= REGION_GROWSDOWN;
+	} else if (region->shared && strcmp(name, AIO_RING) == 0) {
+		region->kind = REGION_FILE_SHARED;
 	} else if (region->shared) {
 		/* /dev/zero, memfd and System V segments show as deleted files: the memory is all
 		 * there is, and it is captured like private memory. */

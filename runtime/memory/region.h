@@ -54,6 +54,10 @@ static inline const char *rt_region_name(const struct region_table *table, const
 	return table->names + region->name;
 }
 
+/* Whether a region of kind REGION_FILE_SHARED is of a file that can be opened by its name, and not memory of a device or
+ * of the kernel (the rings of io_uring and io_setup()). */
+bool rt_region_has_file(const struct region_table *table, const struct region *region);
+
 /* Whether its pages belong to an object that others may map and write, too. */
 static inline bool rt_region_is_shared_memory(const struct region *region)
 {

@@ -1912,6 +1912,67 @@ test_crash_wrong_options()
 	refused 125 exists "$respct" crash --store "$work" -- true
 }
 
+# What a program could meet instead of its own: nothing is exported that does not stand here.
+test_exports()
+{
+	nm -D --defined-only "$build/librespct.so" | awk '$2 != "A" { print $3 }' | sort >exported
+	tr ' ' '\n' <<-END | sort >expected
+	_Exit __longjmp_chk __open64_2 __open_2 __openat64_2 __openat_2 __poll_chk __read_chk __recv_chk
+	__recvfrom_chk __sigaction __sysv_signal _exit _longjmp accept accept4 aligned_alloc bind bsd_signal
+	calloc chroot clock_nanosleep close close_range closefrom connect copy_file_range creat creat64
+	daemon dallocx dlopen dup2 dup3 epoll_pwait epoll_pwait2 epoll_wait execl execle execlp execv execve
+	execveat execvp execvpe fallocate fallocate64 fcntl fcntl64 fexecve flock fopen fopen64 free freopen
+	freopen64 ftruncate ftruncate64 getrandom getrlimit getrlimit64 inotify_add_watch link linkat lockf
+	lockf64 longjmp madvise mallctl mallctlbymib mallctlnametomib malloc malloc_stats_print
+	malloc_usable_size mallocx memalign mkdir mkdirat mkdtemp mkfifo mkfifoat mknod mknodat mkostemp
+	mkostemp64 mkostemps mkostemps64 mkstemp mkstemp64 mkstemps mkstemps64 mlock mlock2 mlockall mmap
+	mmap64 mremap munlock munlockall nallocx nanosleep open open64 openat openat64 pkey_alloc poll
+	posix_memalign ppoll prlimit prlimit64 pselect pthread_clockjoin_np pthread_create pthread_detach
+	pthread_getattr_np pthread_join pthread_mutex_clocklock pthread_mutex_lock pthread_mutex_timedlock
+	pthread_mutex_trylock pthread_mutex_unlock pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock
+	pthread_rwlock_rdlock pthread_rwlock_timedrdlock pthread_rwlock_timedwrlock pthread_rwlock_tryrdlock
+	pthread_rwlock_trywrlock pthread_rwlock_unlock pthread_rwlock_wrlock pthread_sigmask
+	pthread_spin_lock pthread_spin_trylock pthread_spin_unlock pthread_timedjoin_np pthread_tryjoin_np
+	pvalloc pwrite pwrite64 pwritev pwritev2 pwritev64 pwritev64v2 quick_exit rallocx read readv realloc
+	reallocarray recv recvfrom recvmmsg recvmsg remove rename renameat renameat2 respct_checkpoint
+	respct_protected rmdir sallocx sdallocx sem_open sem_unlink semtimedop send sendfile sendfile64
+	sendmmsg sendmsg sendto setns setrlimit setrlimit64 setsid setsockopt shm_open shm_unlink sigaction
+	siginterrupt siglongjmp signal signalfd sigprocmask sigset sigsuspend sigtimedwait sigwait
+	sigwaitinfo sleep socketpair ssignal symlink symlinkat syscall sysv_signal thrd_sleep timer_create
+	timer_delete timerfd_settime truncate truncate64 unlink unlinkat unshare usleep valloc write writev
+	xallocx io_queue_init@LIBAIO_0.1 io_setup@LIBAIO_0.4 io_uring_queue_init@LIBURING_2.0
+	io_uring_queue_init@LIBURING_2.4 io_uring_queue_init_mem@LIBURING_2.5
+	io_uring_queue_init_params@LIBURING_2.0 io_uring_queue_init_params@LIBURING_2.4
+	io_uring_setup@LIBURING_2.3 io_uring_setup@LIBURING_2.4
+	END
+	diff expected exported >different || fail "exported otherwise than expected (<): $(tr '\n' ' ' <different)"
+}
+
+# Rings that the program makes by its own instructions, where nobody can tell it that there are none: they are named, and a
+# restore refuses.
+test_rings_made_alone()
+{
+	for kind in io_uring aio; do
+		"$helpers/rings" $kind >output 2>errors </dev/null &
+		await 30 has_made_ring $!
+		kill -9 $! 2>/dev/null
+		wait $!
+		[ $? -ne 77 ] || skip "this kernel makes no $kind"
+		start "$helpers/rings" $kind
+		await 30 grep -q "\[$kind\].* is mapped: the program cannot be restored while it is" errors
+		[ "$(wc -l <errors)" -le 3 ] || fail "more lines than it needs: $(cat errors)"
+		kill_program
+		refused 125 "\[$kind\].*: mapped by the program" "$restore" "$store"
+		rm -rf "$store"
+	done
+}
+
+# The ring is there, or the program has ended.
+has_made_ring()
+{
+	grep -q made output || ! kill -0 "$1" 2>/dev/null
+}
+
 # ---- the benchmark: that it runs and has a figure in every row ----
 
 test_bench()

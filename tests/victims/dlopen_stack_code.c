@@ -1,9 +1,8 @@
 /* A library that needs executable stacks comes by dlopen(): those of all threads become so, and those of later ones are.
  * (A thread that runs already has to wait for the next one to be made; see README.) */
 #include <dlfcn.h>
-#include <libgen.h>
-#include <limits.h>
 
+#include "library.h"
 #include "stack_code.h"
 
 static pthread_barrier_t loaded;
@@ -22,12 +21,9 @@ static void *work_when_loaded(void *argument)
 
 static void load_library(void)
 {
-	char self[PATH_MAX], library[PATH_MAX];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char library[PATH_MAX];
 
-	CHECK(length > 0);
-	self[length] = '\0';
-	CHECK(snprintf(library, sizeof(library), "%s/stack_code.so", dirname(self)) < (int)sizeof(library));
+	find_library("stack_code.so", library);
 	if (!dlopen(library, RTLD_NOW)) {
 		fprintf(stderr, "%s\n", dlerror()); /* glibc from 2.41 on */
 		exit(77);

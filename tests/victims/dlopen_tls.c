@@ -3,10 +3,8 @@
  * every load, addressed through __tls_get_addr(), in threads that existed before the load and in those made after it.
  */
 #include <dlfcn.h>
-#include <libgen.h>
-#include <limits.h>
 
-#include "victim.h"
+#include "library.h"
 
 #define THREADS 4
 
@@ -19,16 +17,6 @@ static pthread_barrier_t barrier;
 static uint64_t results[THREADS];
 static long rounds;
 static char library[PATH_MAX];
-
-static void find_library(void)
-{
-	char self[PATH_MAX];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	CHECK(length > 0);
-	self[length] = '\0';
-	CHECK(snprintf(library, sizeof(library), "%s/tls.so", dirname(self)) < (int)sizeof(library));
-}
 
 /* The same as the library does, with storage of the thread's stack. */
 static uint64_t use_library(uint64_t seed, int calls)
@@ -76,7 +64,7 @@ int main(int argc, char **argv)
 	int i;
 
 	rounds = victim_work(argc, argv, 2400);
-	find_library();
+	find_library("tls.so", library);
 	CHECK_EQUAL(pthread_barrier_init(&barrier, NULL, THREADS + 1), 0);
 	for (i = 0; i < THREADS; i++)
 		threads[i] = start_thread(use_in_old_thread, (void *)(intptr_t)i);
