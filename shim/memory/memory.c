@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -94,6 +95,23 @@ void *shim_heap_mmap(void *address, size_t length, int prot, int flags, int fd, 
 		return block;
 	errno = -(int)(intptr_t)block;
 	return MAP_FAILED;
+}
+
+int shim_heap_clock(clockid_t clock, struct timespec *now)
+{
+	long result = rt_syscall(SYS_clock_gettime, clock, now);
+	if (result == 0)
+		return 0;
+	errno = -(int)result;
+	return -1;
+}
+
+int shim_heap_condition(pthread_cond_t *condition, const pthread_condattr_t *attributes)
+{
+	static const pthread_cond_t initial = PTHREAD_COND_INITIALIZER;
+	(void)attributes;
+	memcpy(condition, &initial, sizeof(initial));
+	return 0;
 }
 
 /* Members of the family that the allocator lacks: libc's own would use libc's heap. */

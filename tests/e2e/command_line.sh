@@ -958,6 +958,22 @@ become_waiter()
 	find_program
 }
 
+# libfaketime allocates when it is first asked for the time, or has a condition to initialise; the allocator needs both
+# for its own start.
+test_library_that_fakes_time()
+{
+	library=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+	[ -e "$library" ] || skip 'needs libfaketime'
+	command -v perl >/dev/null || skip 'needs perl'
+	become_waiter env "LD_PRELOAD=$library" 'FAKETIME=@2001-02-03 04:05:06' perl -e '
+		$| = 1;
+		print "waiting\n";
+		select(undef, undef, undef, 0.01) until -e "go";
+		print "done\n";
+		exit((gmtime)[5])'
+	finish 101 # years after 1900
+}
+
 # ---- the terminal ----
 
 # use_terminal RESTORE...: the terminal's own keys stop, continue and interrupt a program that is restored by the
