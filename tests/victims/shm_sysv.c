@@ -1,10 +1,9 @@
 /* System V shared memory: attached segments come back at their place with their contents and their
  * identifiers, the one with a key, a private one, one that is marked to be removed, and one that is
  * attached twice. */
-#include <sys/ipc.h>
 #include <sys/mman.h>
-#include <sys/shm.h>
 
+#include "segment.h"
 #include "victim.h"
 
 #define SEGMENTS 3
@@ -43,11 +42,11 @@ int main(int argc, char **argv)
 {
 	long rounds = victim_work(argc, argv, 2000000), i;
 	uint64_t random = 5, sum = 0, at;
-	key_t key = 0x52000000 + getpid();
+	key_t key;
 	int which;
 
 	for (which = 0; which < SEGMENTS; which++) {
-		ids[which] = shmget(which == 0 ? key : IPC_PRIVATE, SIZE - 10, IPC_CREAT | IPC_EXCL | 0600);
+		ids[which] = which == 0 ? make_segment(SIZE - 10, &key) : shmget(IPC_PRIVATE, SIZE - 10, 0600);
 		CHECK(ids[which] >= 0);
 		memory[which] = shmat(ids[which], NULL, 0);
 		CHECK(memory[which] != (void *)-1);
