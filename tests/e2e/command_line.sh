@@ -1428,6 +1428,61 @@ test_message_queue_without_name()
 	[ $status -eq 1 ] || fail "$status messages instead of 1: $(cat restored-errors)"
 }
 
+# is_segment ID: there is one of this identifier, outside of any namespace, and not marked to be removed.
+is_segment()
+{
+	awk -v id="$1" '$2 == id && $3 < 1000 { found = 1 } END { exit !found }' /proc/sysvipc/shm
+}
+
+is_no_segment()
+{
+	! is_segment "$1"
+}
+
+# make_crashed_segments all|some [ID]: a store of segment_user; the identifier of its segment in $segment.
+make_crashed_segments()
+{
+	rm -rf "$store" go output
+	start "$helpers/segment_user" "$@"
+	await 30 [ -s output ]
+	await 30 epoch_above "$(value epoch)"
+	kill_program
+	read -r segment <output
+	is_segment "$segment" || fail "$1: segment $segment has not outlived the program"
+}
+
+has_own_segments()
+{
+	find_program
+	[ "$(readlink "/proc/$program/ns/ipc")" != "$(readlink /proc/self/ns/ipc)" ]
+}
+
+ends_with_segments()
+{
+	: >go
+	wait "$child"
+	status=$?
+	[ $status -eq 0 ] || fail "$1: the program ended with $status"
+}
+
+# The segment that has outlived the program is its own again.
+test_segments()
+{
+	for which in all; do
+		make_crashed_segments $which
+		RESPCT_FAIL=resume.done:eio refused 125 'cannot rebuild' "$restore" "$store"
+		is_segment "$segment" || fail "$which: a restore that failed has removed segment $segment"
+		for life in 2 3; do
+			start_restored "$(value epoch)"
+			! has_own_segments || await 10 is_no_segment "$segment"
+			[ $life -eq 3 ] || kill_program
+		done
+		ends_with_segments $which
+		is_no_segment "$segment" || fail "$which: segment $segment is left"
+		[ ! -s restored-errors ] || fail "$which: a message"
+	done
+}
+
 # The path of what is removed may lead through it.
 test_removed_by_way_of_itself()
 {

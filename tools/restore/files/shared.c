@@ -280,6 +280,12 @@ static struct segment *find_segment(const struct manifest_region *region)
 	return NULL;
 }
 
+/* 0 is somebody outside of the pid namespace: of ours, or of the one that the program had at the checkpoint. */
+static bool is_same_creator(int32_t a, int32_t b)
+{
+	return a == b || a == 0 || b == 0;
+}
+
 /* Whether the segment of this identifier is still the program's, and who uses it. */
 static void look_at_segment(struct segment *segment)
 {
@@ -287,7 +293,7 @@ static void look_at_segment(struct segment *segment)
 	const struct manifest_segment *record = &segment->record;
 	segment->now = -1;
 	segment->kept = shmctl(record->id, IPC_STAT, &status) == 0 && status.shm_segsz == record->size &&
-			status.shm_perm.__key == record->key && status.shm_cpid == record->creator;
+			status.shm_perm.__key == record->key && is_same_creator(status.shm_cpid, record->creator);
 	segment->busy = segment->kept && status.shm_nattch > 0;
 }
 
