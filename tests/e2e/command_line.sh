@@ -1465,10 +1465,11 @@ ends_with_segments()
 	[ $status -eq 0 ] || fail "$1: the program ended with $status"
 }
 
-# The segment that has outlived the program is its own again.
+# The segment that has outlived the program is its own again, or another in a namespace of its own: then the old one is
+# removed, once the program runs and no sooner.
 test_segments()
 {
-	for which in all; do
+	for which in all some; do
 		make_crashed_segments $which
 		RESPCT_FAIL=resume.done:eio refused 125 'cannot rebuild' "$restore" "$store"
 		is_segment "$segment" || fail "$which: a restore that failed has removed segment $segment"
@@ -1481,6 +1482,24 @@ test_segments()
 		is_no_segment "$segment" || fail "$which: segment $segment is left"
 		[ ! -s restored-errors ] || fail "$which: a message"
 	done
+}
+
+# What others have made, or use, is not the program's to remove.
+test_segments_of_others()
+{
+	[ "$(id -u)" -ne 0 ] || skip 'root needs no namespace for segments'
+	other=$(ipcmk -M 20000 -p 600 | sed 's/.*: //')
+	make_crashed_segments some "$other"
+	"$helpers/segment_user" hold "$segment" >held &
+	holder=$!
+	await 30 [ -s held ]
+	start_restored "$(value epoch)"
+	has_own_segments || fail 'it has no namespace'
+	ends_with_segments 'of others'
+	is_segment "$segment" || fail "segment $segment, which another uses, was removed"
+	is_segment "$other" || fail "segment $other, which another has made, was removed"
+	kill $holder
+	ipcrm -m "$segment" -m "$other" || fail 'the segments cannot be removed'
 }
 
 # The path of what is removed may lead through it.

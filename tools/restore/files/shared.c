@@ -41,10 +41,12 @@ struct segment {
 	int now;   /* its identifier here; -1: not made yet */
 	bool kept; /* it is the old one */
 	bool busy; /* others are attached to the old one */
+	bool own;  /* the program has made the old one */
 };
 
 static struct segment *segments;
 static uint32_t segment_count;
+static pid_t program; /* its number, as which it has made segments */
 
 /* ---- going through the image ---- */
 
@@ -295,6 +297,7 @@ static void look_at_segment(struct segment *segment)
 	segment->kept = shmctl(record->id, IPC_STAT, &status) == 0 && status.shm_segsz == record->size &&
 			status.shm_perm.__key == record->key && is_same_creator(status.shm_cpid, record->creator);
 	segment->busy = segment->kept && status.shm_nattch > 0;
+	segment->own = segment->kept && status.shm_cpid == program;
 }
 
 static void load_segments(const struct image *image)
@@ -303,6 +306,7 @@ static void load_segments(const struct image *image)
 	uint32_t length;
 	const struct manifest_segment *record;
 	segment_count = 0;
+	program = image->process->pid;
 	while ((record = image_next(image, &cursor, MANIFEST_SEGMENT, &length)) != NULL) {
 		segments = realloc(segments, (segment_count + 1) * sizeof(*segments));
 		if (segments == NULL)
@@ -434,4 +438,13 @@ bool shared_needs_ipc_namespace(void)
 		if (!segments[i].kept)
 			return true;
 	return false;
+}
+
+void shared_remove_outside(void)
+{
+	for (uint32_t i = 0; i < segment_count; i++) {
+		look_at_segment(&segments[i]);
+		if (segments[i].own && !segments[i].busy)
+			shmctl(segments[i].record.id, IPC_RMID, NULL);
+	}
 }

@@ -18,6 +18,10 @@ void shared_look_around(const struct image *image);
 /* Whether System V segments must be made again, which an ordinary user can in a namespace only. */
 bool shared_needs_ipc_namespace(void);
 
+/* In the tool, once the program runs in an IPC namespace of its own, with segments made again there: removes those that
+ * it had made outside and nobody uses. Others' stay: they are not for it to remove. */
+void shared_remove_outside(void);
+
 /* In the new process: makes what is gone, opens what is there. All descriptors >= lowest_fd. */
 void shared_make(const struct image *image, int lowest_fd);
 

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clocks.h"
@@ -26,6 +27,7 @@
 static pid_t child;          /* the process as we know it */
 static pid_t namespace_init; /* its namespace's init, our child; 0: none */
 static int status_socket = -1;
+static bool segments_outside; /* it has an IPC namespace of its own, and may have left segments in ours */
 
 /* ---- in the namespace ---- */
 
@@ -155,7 +157,8 @@ static pid_t spawn_in_namespace(pid_t pid, void (*become)(void *), void *argumen
 		refuse("socketpair: %s", strerror(errno));
 	setsockopt(sockets[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 	uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | (privileged ? 0 : CLONE_NEWUSER);
-	if (!privileged && shared_needs_ipc_namespace())
+	segments_outside = !privileged && shared_needs_ipc_namespace();
+	if (segments_outside)
 		flags |= CLONE_NEWIPC;
 	namespace_init = clone_process(flags, 0);
 	if (namespace_init < 0)
@@ -231,6 +234,22 @@ static void unblock_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* They stay until then: a restore that fails loses nothing. */
+static void remove_segments_once_running(void)
+{
+	if (!segments_outside || *PLAN_OUTCOME != RESTORE_RUNNING)
+		return;
+	shared_remove_outside();
+	segments_outside = false;
+}
+
+/* The program cannot name us to tell that it runs: while that matters, we look again soon. */
+static int wait_for_signal(const sigset_t *set, siginfo_t *info)
+{
+	static const struct timespec soon = {.tv_nsec = 20000000};
+	return segments_outside ? sigtimedwait(set, info, &soon) : sigwaitinfo(set, info);
+}
+
 static int wait_and_forward(void)
 {
 	sigset_t all;
@@ -241,9 +260,12 @@ static int wait_and_forward(void)
 	sigdelset(&all, SIGTTIN);
 	sigdelset(&all, SIGTTOU);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	while (!collect(&status))
-		if (sigwaitinfo(&all, &info) > 0 && info.si_signo != SIGCHLD)
+	while (!collect(&status)) {
+		remove_segments_once_running();
+		if (wait_for_signal(&all, &info) > 0 && info.si_signo != SIGCHLD)
 			forward(&info);
+	}
+	remove_segments_once_running();
 	return status;
 }
 
