@@ -76,6 +76,8 @@ static void set_time_left(struct rt_wait *wait, greg_t *registers, int64_t left)
 	} else {
 		wait->timespec->tv_sec = left / 1000000000;
 		wait->timespec->tv_nsec = left % 1000000000;
+		/* A library between the wrapper and the call may have copied it. */
+		registers[argument_register(wait->argument)] = (greg_t)wait->timespec;
 	}
 }
 

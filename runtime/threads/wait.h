@@ -23,7 +23,7 @@ struct rt_wait {
 	long number; /* the system call */
 	enum rt_wait_kind kind;
 	bool interrupted;          /* RT_WAIT_SOCKET: set when only our signal has ended the call */
-	int argument;              /* which argument holds milliseconds: 0 to 5 */
+	int argument;              /* which argument is the timeout: 0 to 5 */
 	int64_t deadline_ns;       /* CLOCK_MONOTONIC; INT64_MAX: no timeout */
 	int64_t left_ns;           /* at the stop; the handler's own */
 	struct timespec *timespec; /* RT_WAIT_TIMESPEC: the wrapper's private copy */

@@ -47,10 +47,11 @@ static void begin_milliseconds(struct rt_wait *wait, long number, int argument, 
 	rt_wait_begin(wait);
 }
 
-static void begin_timespec(struct rt_wait *wait, long number, struct timespec *timeout)
+static void begin_timespec(struct rt_wait *wait, long number, int argument, struct timespec *timeout)
 {
 	wait->number = number;
 	wait->kind = RT_WAIT_TIMESPEC;
+	wait->argument = argument;
 	wait->timespec = timeout;
 	wait->deadline_ns = deadline_after(timeout);
 	rt_wait_begin(wait);
@@ -113,7 +114,7 @@ SHIM_EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, c
 		return SHIM_NEXT(epoll_pwait2)(epoll, events, count, timeout, mask);
 	struct timespec left = *timeout;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_epoll_pwait2, &left);
+	begin_timespec(&wait, SYS_epoll_pwait2, 3, &left);
 	return SHIM_NEXT(epoll_pwait2)(epoll, events, count, &left, mask);
 }
 
@@ -138,7 +139,7 @@ long shim_futex(const long arguments[6])
 		return shim_system_call(SYS_futex, arguments);
 	struct timespec left = *timeout;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_futex, &left);
+	begin_timespec(&wait, SYS_futex, 3, &left);
 	return SHIM_NEXT(syscall)(SYS_futex, arguments[0], arguments[1], arguments[2], &left, arguments[4],
 				  arguments[5]);
 }
@@ -150,7 +151,7 @@ SHIM_EXPORT int nanosleep(const struct timespec *duration, struct timespec *rema
 		return SHIM_NEXT(nanosleep)(duration, remaining);
 	struct timespec left = *duration;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_clock_nanosleep, &left);
+	begin_timespec(&wait, SYS_clock_nanosleep, 2, &left);
 	return SHIM_NEXT(nanosleep)(&left, remaining);
 }
 
@@ -160,7 +161,7 @@ SHIM_EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespe
 		return SHIM_NEXT(clock_nanosleep)(clock, flags, duration, remaining);
 	struct timespec left = *duration;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_clock_nanosleep, &left);
+	begin_timespec(&wait, SYS_clock_nanosleep, 2, &left);
 	return SHIM_NEXT(clock_nanosleep)(clock, flags, &left, remaining);
 }
 
@@ -198,7 +199,7 @@ SHIM_EXPORT int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct 
 		return SHIM_NEXT(sigtimedwait)(set, info, timeout);
 	struct timespec left = *timeout;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_rt_sigtimedwait, &left);
+	begin_timespec(&wait, SYS_rt_sigtimedwait, 2, &left);
 	return SHIM_NEXT(sigtimedwait)(set, info, &left);
 }
 
@@ -208,7 +209,7 @@ SHIM_EXPORT int semtimedop(int semaphores, struct sembuf *operations, size_t cou
 		return SHIM_NEXT(semtimedop)(semaphores, operations, count, timeout);
 	struct timespec left = *timeout;
 	SCOPED_WAIT wait;
-	begin_timespec(&wait, SYS_semtimedop, &left);
+	begin_timespec(&wait, SYS_semtimedop, 3, &left);
 	return SHIM_NEXT(semtimedop)(semaphores, operations, count, &left);
 }
 

@@ -974,6 +974,15 @@ test_library_that_fakes_time()
 	finish 101 # years after 1900
 }
 
+# Its sleep() hands a copy of the time on: what is left of it after each checkpoint must reach the kernel all the same.
+test_library_that_copies_timeouts()
+{
+	library=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+	[ -e "$library" ] || skip 'needs libfaketime'
+	timeout 60 "$respct" run --interval 16 --store "$store" -- env "LD_PRELOAD=$library" FAKETIME=+0 sleep 1 \
+		>out 2>err </dev/null || fail "the sleep ended with $?"
+}
+
 # ---- the terminal ----
 
 # use_terminal RESTORE...: the terminal's own keys stop, continue and interrupt a program that is restored by the
