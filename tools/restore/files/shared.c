@@ -46,7 +46,8 @@ struct segment {
 
 static struct segment *segments;
 static uint32_t segment_count;
-static pid_t program; /* its number, as which it has made segments */
+static pid_t program;          /* its number, as which it has made segments */
+static time_t checkpoint_time; /* of CLOCK_REALTIME */
 
 /* ---- going through the image ---- */
 
@@ -282,10 +283,16 @@ static struct segment *find_segment(const struct manifest_region *region)
 	return NULL;
 }
 
-/* 0 is somebody outside of the pid namespace: of ours, or of the one that the program had at the checkpoint. */
-static bool is_same_creator(int32_t a, int32_t b)
+/*
+ * Whether the segment that has this identifier now is the one of the record, as far as its maker tells. Number 0 is
+ * somebody outside of the pid namespace, of ours or of the one that the program had: then it must be as old, because
+ * identifiers begin anew with the machine.
+ */
+static bool is_same_maker(const struct manifest_segment *record, const struct shmid_ds *status)
 {
-	return a == b || a == 0 || b == 0;
+	if (status->shm_cpid != 0 && record->creator != 0)
+		return status->shm_cpid == record->creator;
+	return status->shm_ctime <= checkpoint_time;
 }
 
 /* Whether the segment of this identifier is still the program's, and who uses it. */
@@ -295,7 +302,7 @@ static void look_at_segment(struct segment *segment)
 	const struct manifest_segment *record = &segment->record;
 	segment->now = -1;
 	segment->kept = shmctl(record->id, IPC_STAT, &status) == 0 && status.shm_segsz == record->size &&
-			status.shm_perm.__key == record->key && is_same_creator(status.shm_cpid, record->creator);
+			status.shm_perm.__key == record->key && is_same_maker(record, &status);
 	segment->busy = segment->kept && status.shm_nattch > 0;
 	segment->own = segment->kept && status.shm_cpid == program;
 }
@@ -307,6 +314,7 @@ static void load_segments(const struct image *image)
 	const struct manifest_segment *record;
 	segment_count = 0;
 	program = image->process->pid;
+	checkpoint_time = image->status.commit_time_ns / 1000000000;
 	while ((record = image_next(image, &cursor, MANIFEST_SEGMENT, &length)) != NULL) {
 		segments = realloc(segments, (segment_count + 1) * sizeof(*segments));
 		if (segments == NULL)
