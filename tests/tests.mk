@@ -61,6 +61,7 @@ $(TESTS)/victims/%.so: tests/victims/libraries/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(TEST_FLAGS) $(VICTIM_FLAGS) -fPIC -shared $< -o $@
 
+$(TESTS)/helpers/segment_user: tests/victims/segment.h
 $(TESTS)/helpers/static_program: HELPER_FLAGS := -static
 $(TESTS)/helpers/become_child $(TESTS)/helpers/late_continue: HELPER_FLAGS := -shared -fPIC
 $(TESTS)/helpers/%: tests/e2e/helpers/%.c runtime/base/fail.h

@@ -61,6 +61,9 @@ static inline uint64_t work_on_file(long rounds, transfer_block *transfer)
 	return result;
 }
 
+#define YES 10 /* nothing that a failed check ends with */
+#define NO 11
+
 /* What `ask` says in a child, which is not protected: 1 for yes, 0 for no. A child that a kill has taken is made again. */
 static inline int ask_in_child(int (*ask)(void))
 {
@@ -70,10 +73,11 @@ static inline int ask_in_child(int (*ask)(void))
 		pid_t child = fork();
 		CHECK(child >= 0);
 		if (child == 0)
-			_exit(ask());
+			_exit(ask() ? YES : NO);
 		CHECK_EQUAL(waitpid(child, &status, 0), child);
 	} while (!WIFEXITED(status));
-	return WEXITSTATUS(status);
+	CHECK(WEXITSTATUS(status) == YES || WEXITSTATUS(status) == NO);
+	return WEXITSTATUS(status) == YES;
 }
 
 #endif
