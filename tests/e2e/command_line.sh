@@ -1511,6 +1511,50 @@ test_segments_of_others()
 	ipcrm -m "$segment" -m "$other" || fail 'the segments cannot be removed'
 }
 
+# restore_elsewhere: the restore, in a pid namespace where nobody knows the number of who has made a segment.
+restore_elsewhere()
+{
+	unshare --pid --fork --kill-child --mount-proc "$restore" "$store" >restored-output 2>restored-errors </dev/null &
+	child=$!
+	await 30 epoch_above "$1"
+}
+
+# kill_elsewhere ID: returns when nobody is attached to this segment any more.
+kill_elsewhere()
+{
+	kill -9 "$child"
+	wait "$child" 2>/dev/null
+	await 30 awk -v id="$1" '$2 == id && $7 > 0 { exit 1 }' /proc/sysvipc/shm
+}
+
+# There, one that has the identifier, the size and the key of the program's, and is younger than the checkpoint, is
+# somebody else's.
+test_segments_of_another_age()
+{
+	[ "$(id -u)" -eq 0 ] || skip 'needs root to choose identifiers'
+	command -v perl >/dev/null || skip 'needs perl'
+	unshare --pid --fork --mount-proc true 2>/dev/null || skip 'no pid namespace is permitted'
+	make_crashed_segments all
+	restore_elsewhere "$(value epoch)"
+	[ ! -s restored-errors ] || fail 'a message about its own segment'
+	kill_elsewhere "$segment"
+	key=$(awk -v id="$segment" '$2 == id { print $1 }' /proc/sysvipc/shm)
+	ipcrm -m "$segment"
+	sleep 1.1 # the age is known in seconds
+	{ echo "$segment" >/proc/sys/kernel/shm_next_id; } 2>/dev/null || skip 'identifiers may not be chosen here'
+	other=$(perl -e 'my $id = shmget($ARGV[0], 20000, 01600) // die; shmwrite($id, "stranger", 0, 8) or die; print $id' "$key") ||
+		fail 'no segment can be made'
+	[ "$other" = "$segment" ] || skip 'too busy: another has taken the identifier'
+	restore_elsewhere "$(value epoch)"
+	content=$(perl -e 'shmread($ARGV[0], my $text, 0, 8) or die; print $text' "$other")
+	ipcrm -m "$other"
+	[ "$content" = stranger ] || fail "the segment of somebody else has \"$content\" now"
+	grep -q "System V segment $segment is [0-9]* now" restored-errors || fail 'no word about the other segment'
+	own=$(sed -n 's/.* is \([0-9]*\) now.*/\1/p' restored-errors)
+	kill_elsewhere "$own"
+	ipcrm -m "$own"
+}
+
 # The path of what is removed may lead through it.
 test_removed_by_way_of_itself()
 {
