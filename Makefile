@@ -66,7 +66,7 @@ $(BUILD)/preload/%.o: %.S
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(PRELOAD_FLAGS) -MMD -MP -c $< -o $@
 
-# The allocator gets its memory and its locks from the runtime, not through the shim.
+# The allocator gets its memory, its locks and the time from us, not from whoever stands in front of libc.
 $(BUILD)/jemalloc.a: $(JEMALLOC) shim/memory/jemalloc.symbols
 	@mkdir -p $(@D)
 	objcopy --redefine-syms=shim/memory/jemalloc.symbols $< $@

@@ -1,10 +1,10 @@
 /*
  * The kernel's asynchronous I/O: io_uring and Linux AIO (io_setup()).
  *
- * Their rings belong to the kernel, which does not tell what is under way in them, and makes none with what was. A
- * program that asks for one is told ENOSYS, as by a kernel that has none; nearly all have another way then. The child of
- * a protected process is only told so when it may become the protected one. Rings that are made otherwise are seen
- * among the mappings at a checkpoint, and named.
+ * Their rings belong to the kernel: it does not tell what is under way in one, and makes none in the state another was
+ * in. So a program that asks for one is told ENOSYS, as by a kernel that has none; nearly all have another way then. The
+ * child of a protected process is only told so when it may become the protected one. Rings that are made otherwise are
+ * seen among the mappings at a checkpoint, and named.
  *
  * liburing and libaio do not go through libc. Their functions that make rings are here by name and version: the names
  * alone may be a program's own. The versions are those of src/liburing.map, of src/liburing-ffi.map (the same functions,

@@ -80,4 +80,16 @@ static inline int ask_in_child(int (*ask)(void))
 	return WEXITSTATUS(status) == YES;
 }
 
+/* The whole victim: `ask` tells whether the interface is there, and makes ready what `transfer` needs of it. */
+static inline int use_async_io(const char *name, int argc, char **argv, int (*ask)(void), transfer_block *transfer)
+{
+	long rounds = victim_work(argc, argv, 120000);
+	transfer_block *way = ask() ? transfer : transfer_plainly;
+	int first = ask_in_child(ask);
+	uint64_t result = work_on_file(rounds, way);
+
+	printf("%s: %llu, in children: %d %d\n", name, (unsigned long long)result, first, ask_in_child(ask));
+	return 0;
+}
+
 #endif

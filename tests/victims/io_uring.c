@@ -39,11 +39,5 @@ static int has_rings(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 120000);
-	transfer_block *transfer = has_rings() ? transfer_by_ring : transfer_plainly;
-	int first = ask_in_child(has_rings);
-	uint64_t result = work_on_file(rounds, transfer);
-
-	printf("io_uring: %llu, in children: %d %d\n", (unsigned long long)result, first, ask_in_child(has_rings));
-	return 0;
+	return use_async_io("io_uring", argc, argv, has_rings, transfer_by_ring);
 }

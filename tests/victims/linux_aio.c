@@ -33,11 +33,5 @@ static int has_queues(void)
 
 int main(int argc, char **argv)
 {
-	long rounds = victim_work(argc, argv, 120000);
-	transfer_block *transfer = has_queues() ? transfer_by_queue : transfer_plainly;
-	int first = ask_in_child(has_queues);
-	uint64_t result = work_on_file(rounds, transfer);
-
-	printf("linux_aio: %llu, in children: %d %d\n", (unsigned long long)result, first, ask_in_child(has_queues));
-	return 0;
+	return use_async_io("linux_aio", argc, argv, has_queues, transfer_by_queue);
 }
