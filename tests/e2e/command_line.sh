@@ -1304,6 +1304,24 @@ test_looking_at_stores()
 	[ -s out ] || fail "check says nothing"
 }
 
+# For `sh -c`: executes its arguments where process numbers may not be chosen and namespaces not be made.
+restricted='echo 0 >/proc/sys/user/max_user_namespaces &&
+	exec setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all "$@"'
+
+# `respct check` and the restore say what to change; after that it works.
+test_namespaces_restricted()
+{
+	set -- unshare --user --map-current-user --keep-caps sh -c "$restricted" sh
+	"$@" true 2>err || skip "no namespace can be restricted here: $(head -n 1 err)"
+	make_crashed_store
+	"$@" "$respct" check >out 2>err && fail 'check: exit status 0'
+	grep -q '^restore: impossible here: allow user namespaces (kernel.unprivileged_userns_clone' out ||
+		fail 'check does not say what to change'
+	refused 125 'not permitted either (.*): allow user namespaces (kernel.unprivileged_userns_clone' "$@" "$restore" "$store"
+	start_restored "$(value epoch)"
+	finish 0
+}
+
 # A checkpoint is committed when the program has long ended its start, and commit_time_ns is its time.
 test_commit_time()
 {
